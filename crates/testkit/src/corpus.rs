@@ -309,11 +309,13 @@ struct PeerRecord {
 
 impl Record {
     fn into_volume(self, folder: &Path) -> Volume {
-        // A trimmed image decrypts to something else than the one its makers hashed.
+        // The peers read what the makers published; a trimmed image decrypts to something else.
+        let is_trimmed = self.plain_sha256_trimmed.is_some();
         let plain_sha256 = self.plain_sha256_trimmed.or(self.plain_sha256_upstream);
         let plaintext_by_peers = self
             .plaintext_by_peers
             .into_iter()
+            .filter(|_| !is_trimmed)
             .map(|(sha256, PeerRecord { size, peers })| PeerPlaintext { sha256, size, peers })
             .collect();
         // The upstream writes an ID that a volume does not have as an empty one.
@@ -403,10 +405,12 @@ mod tests {
     fn a_record_needs_only_the_facts_that_tests_use() {
         let text = r#"{ "name": "v", "size": 3, "img_sha256": "aa", "packed": "v.img.xz", "sector_size": 512,
             "cipher": "none", "protectors": "none", "secrets": [{ "kind": "clear", "value": "" }],
-            "plain_sha256_upstream": "upstream", "plain_sha256_trimmed": "trimmed", "unheard_of": 1 }"#;
+            "plain_sha256_upstream": "upstream", "plain_sha256_trimmed": "trimmed", "unheard_of": 1,
+            "plaintext_by_peers": { "upstream": { "size": 3, "peers": ["somebody"] } } }"#;
         let record: Record = serde_json::from_str(text).unwrap();
         let volume = record.into_volume(Path::new("folder"));
         assert_eq!(volume.plain_sha256.as_deref(), Some("trimmed"));
+        assert_eq!(volume.plaintext_by_peers, []);
         assert_eq!(volume.secret(SecretKind::Clear), Some(""));
     }
 }
