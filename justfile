@@ -1,0 +1,28 @@
+# Everything that CI runs.
+check:
+    bash .ci/run
+
+# All tests; arguments go to cargo-nextest, e.g. `just test -p keyhaven-fve`.
+test *arguments:
+    scripts/test {{ arguments }}
+
+# Formats the code and applies what clippy can.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+# Fuzzes each target for some seconds, or only the named ones.
+fuzz seconds='60' *targets:
+    scripts/fuzz {{ seconds }} {{ targets }}
+
+# Measures speed; arguments choose benchmarks.
+bench *arguments:
+    cargo bench --workspace {{ arguments }}
+
+# Checks licences, sources and duplicates of the dependencies.
+deny:
+    cargo deny check bans licenses sources
+
+# Fetches real volumes to test with.
+samples:
+    scripts/fetch-samples --all
