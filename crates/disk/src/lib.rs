@@ -2,9 +2,26 @@
 //!
 //! Everything readable implements [`BlockDevice`]; whoever consumes disks neither knows nor cares what is
 //! behind it. This crate does not know the word BitLocker.
+//!
+//! The way in is [`open`]; [`partition::table`] finds the partitions of a whole disk, each a [`View`];
+//! [`content::identify`] names what is on a device for messages; [`copy::export`] writes a device to a file;
+//! [`os::Host`] lists the drives of this computer and tells which drive a path lives on.
+//!
+//! Units are bytes everywhere, from the start of the device at hand, unless a name says sectors.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod content;
+pub mod copy;
 mod device;
+mod file;
+mod free_space;
+pub mod map;
+pub mod os;
+pub mod partition;
 mod view;
 
 pub use device::{BlockDevice, Device, ReadError};
+pub use file::{FileDevice, OpenError, open};
+pub use free_space::free_space;
 pub use view::View;
