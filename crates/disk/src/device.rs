@@ -77,12 +77,24 @@ impl ReadError {
     #[must_use]
     pub(crate) fn relative_to(self, start: u64) -> Self {
         match self {
-            Self::PastEnd { offset, len_bytes, end } => {
-                Self::PastEnd { offset: offset.saturating_sub(start), len_bytes, end: end.saturating_sub(start) }
-            }
-            Self::Io { offset, len_bytes, source } => {
-                Self::Io { offset: offset.saturating_sub(start), len_bytes, source }
-            }
+            Self::PastEnd {
+                offset,
+                len_bytes,
+                end,
+            } => Self::PastEnd {
+                offset: offset.saturating_sub(start),
+                len_bytes,
+                end: end.saturating_sub(start),
+            },
+            Self::Io {
+                offset,
+                len_bytes,
+                source,
+            } => Self::Io {
+                offset: offset.saturating_sub(start),
+                len_bytes,
+                source,
+            },
         }
     }
 }
@@ -103,7 +115,11 @@ impl BlockDevice for Vec<u8> {
                 buf.copy_from_slice(bytes);
                 Ok(())
             }
-            None => Err(ReadError::PastEnd { offset, len_bytes: buf.len() as u64, end: self.len_bytes() }),
+            None => Err(ReadError::PastEnd {
+                offset,
+                len_bytes: buf.len() as u64,
+                end: self.len_bytes(),
+            }),
         }
     }
 }

@@ -17,7 +17,11 @@ impl View {
     /// gives, and reads of the missing part fail.
     #[must_use]
     pub fn new(inner: Device, start: u64, len_bytes: u64) -> Self {
-        Self { inner, start, len_bytes }
+        Self {
+            inner,
+            start,
+            len_bytes,
+        }
     }
 
     /// Returns where the window begins, in bytes from the start of the device behind it.
@@ -38,13 +42,19 @@ impl BlockDevice for View {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let len_bytes = buf.len() as u64;
-        let past_end = || ReadError::PastEnd { offset, len_bytes, end: self.len_bytes };
+        let past_end = || ReadError::PastEnd {
+            offset,
+            len_bytes,
+            end: self.len_bytes,
+        };
         let end = offset.checked_add(len_bytes).ok_or_else(past_end)?;
         if end > self.len_bytes {
             return Err(past_end());
         }
         let at = self.start.checked_add(offset).ok_or_else(past_end)?;
-        self.inner.read_at(at, buf).map_err(|error| error.relative_to(self.start))
+        self.inner
+            .read_at(at, buf)
+            .map_err(|error| error.relative_to(self.start))
     }
 
     fn hole_at(&self, offset: u64, len: u64) -> u64 {
@@ -67,7 +77,14 @@ mod tests {
         let mut buf = [0; 5];
         view.read_at(3, &mut buf).expect("inside");
         assert_eq!(buf, [13, 14, 15, 16, 17]);
-        assert!(matches!(view.read_at(16, &mut buf), Err(ReadError::PastEnd { offset: 16, end: 20, .. })));
+        assert!(matches!(
+            view.read_at(16, &mut buf),
+            Err(ReadError::PastEnd {
+                offset: 16,
+                end: 20,
+                ..
+            })
+        ));
         assert!(view.read_at(u64::MAX, &mut buf).is_err());
     }
 
@@ -77,6 +94,13 @@ mod tests {
         assert_eq!(view.len_bytes(), 100);
         let mut buf = [0; 4];
         view.read_at(4, &mut buf).expect("still there");
-        assert!(matches!(view.read_at(6, &mut buf), Err(ReadError::PastEnd { offset: 6, end: 8, .. })));
+        assert!(matches!(
+            view.read_at(6, &mut buf),
+            Err(ReadError::PastEnd {
+                offset: 6,
+                end: 8,
+                ..
+            })
+        ));
     }
 }
