@@ -198,6 +198,10 @@ impl Host {
         if is_loop_without_file {
             return None;
         }
+        // One of several paths to the same disk; it has no device file.
+        if number(&folder.join("hidden")) == Some(1) {
+            return None;
+        }
         // A partition has no queue, no removability and no maker of its own: its disk is the folder around it.
         let disk = match kind {
             DriveKind::Partition { .. } => folder.parent()?,
@@ -210,7 +214,7 @@ impl Host {
             sector_size: number(&disk.join("queue/logical_block_size"))
                 .and_then(|size| u32::try_from(size).ok())
                 .unwrap_or(512),
-            removable: number(&disk.join("removable")) == Some(1),
+            removable: number(&disk.join("removable")) == Some(1) || is_sd_card(disk),
             usb: is_on_usb(folder),
             read_only: number(&folder.join("ro")) == Some(1),
             vendor: line(&disk.join("device/vendor")).filter(|vendor| !vendor.starts_with("0x")),
@@ -288,6 +292,11 @@ fn is_on_usb(folder: &Path) -> bool {
         let number = part.as_os_str().as_bytes().strip_prefix(b"usb");
         number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
     })
+}
+
+/// The kernel does not call an SD card removable: to it, the card and not the slot is the disk.
+fn is_sd_card(disk: &Path) -> bool {
+    line(&disk.join("device/type")).as_deref() == Some("SD")
 }
 
 fn line(path: &Path) -> Option<String> {
@@ -472,6 +481,18 @@ mod tests {
             computer.device("virtual/block/zram0", "252:0", 2048, &[]);
             computer.device("virtual/block/ram0", "1:0", 2048, &[]);
             computer.device(&format!("{PCI}/mmc/mmcblk0"), "179:0", 0, &[]);
+            let card = [
+                ("removable", "0"),
+                ("device/type", "SD"),
+                ("device/name", "SC64G"),
+            ];
+            computer.device(&format!("{PCI}/mmc/mmcblk1"), "179:8", 4096, &card);
+            computer.device(
+                "virtual/nvme-subsystem/nvme1c0n1",
+                "259:20",
+                4096,
+                &[("hidden", "1")],
+            );
             computer.device(&format!("{PCI}/cciss/cciss!c0d0"), "104:0", 4096, &[]);
 
             computer.mounts(&[
@@ -540,6 +561,7 @@ mod tests {
                 "dm-0",
                 "loop0",
                 "loop0p1",
+                "mmcblk1",
                 "nvme0n1",
                 "nvme0n1p1",
                 "nvme0n1p2",
@@ -583,6 +605,8 @@ mod tests {
         let computer = FakeComputer::new();
         let nvme = computer.drive("nvme0n1p10");
         assert_eq!((nvme.sector_size, nvme.usb, nvme.removable), (4096, false, false));
+        let card = computer.drive("mmcblk1");
+        assert_eq!((card.removable, card.model.as_deref()), (true, Some("SC64G")));
         assert_eq!(nvme.model.as_deref(), Some("Samsung SSD 970"));
         assert_eq!(
             computer.drive("dm-0").kind,
