@@ -1,8 +1,8 @@
 //! The suite that every [`BlockDevice`] must pass.
 //!
-//! A device and the content it should have go in; the suite reads at the edges, at many positions inside, past the
-//! end, and holds the device to what it says about its holes. It panics with a message where the device is wrong,
-//! as a test does.
+//! A device and the content it should have go in. The suite reads at the edges, at many positions inside and past
+//! the end, and holds the device to what it says about its holes. It panics with a message where the device is
+//! wrong, as a test does.
 
 use crate::device::{BlockDevice, ReadError};
 

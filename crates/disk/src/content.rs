@@ -2,11 +2,11 @@
 //!
 //! [`identify`] recognises file systems, encrypted volumes, images of virtual disks, archives and documents by
 //! their signatures, so that a refusal can say what was found instead. It is a guess good enough for a sentence,
-//! not a check that the content is sound. It reads at most a few hundred KiB and never fails: a device that ends
-//! early or cannot be read is an answer too.
+//! not a check that the content is sound: whoever looks for a format of their own looks before asking here. It
+//! reads little more than 1 MiB and never fails: a device that ends early or cannot be read is an answer too.
 //!
-//! Sources: the magic file of file(1) and the probes of libblkid, for where signatures lie; the specifications
-//! of the formats for what the fields say.
+//! Sources: the magic file of file(1) and the probes of libblkid for where signatures lie, the specifications of
+//! the formats for what the fields say.
 
 use std::fmt;
 
@@ -177,7 +177,7 @@ pub enum Content {
     Unreadable,
 }
 
-/// Writes what it is as a noun phrase for a message: "an NTFS file system (not encrypted)".
+/// Writes what it is so that it fits behind "this is": "an NTFS file system (not encrypted)".
 impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -245,8 +245,8 @@ enum At {
     End(u64),
 }
 
-/// Signatures that say enough by themselves, in the order in which they are tried: those that begin a file first,
-/// then those inside file systems, then those that outlive what they once described.
+/// Signatures that say enough by themselves, in the order in which they are tried: those that begin a file, then
+/// those inside file systems, then those that outlive what they once described.
 const SIGNATURES: &[(At, &[u8], Content)] = &[
     (At::Start(0), b"vhdxfile", Content::Vhdx),
     (At::Start(0), b"conectix", Content::Vhd),
@@ -359,7 +359,7 @@ fn boot_sector(start: &[u8]) -> Option<Content> {
 fn ext(start: &[u8]) -> Option<Content> {
     const SUPERBLOCK: usize = 1024;
     const HAS_JOURNAL: u32 = 0x4;
-    /// Extents, 64-bit block numbers, multiple mount protection, flexible groups, inline data and what came later.
+    /// Extents, 64-bit block numbers, multiple mount protection, flexible groups and what came later.
     const EXT4_INCOMPATIBLE: u32 = !0x3F;
     /// Huge files, group checksums, many links, large inodes and what came later.
     const EXT4_READ_ONLY: u32 = !0x7;
@@ -463,7 +463,7 @@ fn looks_random(sample: &[u8]) -> bool {
         .iter()
         .map(|count| (f64::from(*count) - expected).powi(2) / expected)
         .sum();
-    // 255 degrees of freedom: the mean is 255, the deviation 22.6; noise is outside six deviations never in practice.
+    // 255 degrees of freedom: the mean is 255, the deviation 22.6; noise does not leave six deviations.
     (255.0 - 6.0 * 22.6..255.0 + 6.0 * 22.6).contains(&chi_squared)
 }
 
@@ -483,7 +483,7 @@ impl Probe<'_> {
         Some(bytes)
     }
 
-    /// Reads up to `len` bytes, fewer where the device ends or fails; `None` if not even a sector can be read.
+    /// Reads up to `len` bytes, fewer where the device ends or fails; `None` if not a sector can be read.
     fn sample(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
         let there = self.device.len_bytes().saturating_sub(offset);
         let len = usize::try_from(there).unwrap_or(usize::MAX).min(len);
