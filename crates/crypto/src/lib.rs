@@ -1,1 +1,23 @@
-//! Placeholder while the workspace is laid out.
+//! Keys and bytes in, bytes out: the ciphers and key derivations that BitLocker volumes are made of.
+//!
+//! Nothing here does I/O or knows an on-disk structure. Block functions, CCM and SHA-256 come from RustCrypto; what is
+//! ours is how BitLocker strings them together:
+//!
+//! - [`Secret`], [`SecretBytes`], [`SecretText`]: memory that is locked, left out of core dumps and wiped;
+//! - [`ccm`]: the boxes that keys are wrapped in;
+//! - [`stretch`]: the 2^20 rounds between a password and a key;
+//! - [`SectorCipher`]: chosen once per volume, works on runs of sectors.
+
+mod cbc;
+pub mod ccm;
+mod digest;
+mod elephant;
+mod secret;
+mod sector;
+mod stretch;
+mod xts;
+
+pub use digest::sha256;
+pub use secret::{Secret, SecretBytes, SecretText};
+pub use sector::{SectorCipher, SectorSize};
+pub use stretch::{STRETCH_ROUNDS, stretch};
