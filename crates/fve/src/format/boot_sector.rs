@@ -1,0 +1,3 @@
+//! The first sector of a volume.
+//!
+//! Source: format spec 1.
