@@ -1,12 +1,37 @@
 //! The BitLocker volume format and its meaning.
+//!
+//! A journey reads: [`Volume::open`] recognises a device and reads its metadata; [`Volume::prove`] says whether a key
+//! opens it; [`Volume::unlock`] finds its keys; [`Volume::records`] gives the keys that are worth keeping elsewhere;
+//! [`Volume::data`] shows the plaintext as a device again.
+//!
+//! This crate opens no path, reads no clock, makes no randomness, starts no thread and prints nothing: all that comes
+//! in as arguments. [`format`](mod@format) is shape without meaning; everything else is meaning.
 #![forbid(unsafe_code)]
 
+mod credential;
 mod encryption_method;
+mod eow;
 pub mod format;
 mod guid;
 pub mod keys;
+mod layout;
+mod metadata;
+pub mod protector;
 mod record;
+mod scan;
+mod unlocked;
+mod volume;
 
+pub use credential::Credential;
 pub use encryption_method::EncryptionMethod;
 pub use guid::{Guid, NotAGuid};
+pub use layout::LayoutError;
+pub use metadata::{Conversion, Integrity, Metadata};
+pub use protector::{BackupHint, KeyProtector, ProtectorKind};
 pub use record::{RecordKey, RecoveryRecord};
+pub use scan::{ScanProgress, Watch};
+pub use unlocked::UnlockedVolume;
+pub use volume::{
+    CopyProblem, DataError, EowProblem, MetadataCopy, OpenError, OpenOptions, Proof, UnlockError, Unlocked,
+    Volume, VolumeFormat, VolumeState, unwatched,
+};

@@ -1,0 +1,147 @@
+//! Looking for metadata where the boot sector no longer says where they are.
+
+use std::ops::ControlFlow;
+
+use keyhaven_disk::{Device, ReadError};
+
+use crate::format::block::{InformationBlock, MAX_REGION_LEN_BYTES, SIGNATURE};
+use crate::format::eow::{EowInformation, INFORMATION_LEN_BYTES};
+
+/// Metadata lie on sector boundaries.
+const STEP: usize = 512;
+const CHUNK: usize = 1 << 20;
+
+/// How far a search has come.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanProgress {
+    /// Bytes looked at.
+    pub done_bytes: u64,
+    /// Bytes to look at.
+    pub total_bytes: u64,
+}
+
+/// Asks whether to go on.
+pub type Watch<'a> = dyn FnMut(ScanProgress) -> ControlFlow<()> + 'a;
+
+/// What a search came to.
+pub(crate) enum Found<T> {
+    It(T),
+    Nothing,
+    Stopped,
+}
+
+/// Searches a volume for a metadata block that says it belongs where it lies, and returns where its copies are.
+///
+/// The first with a right checksum wins; without one, the first that has the shape. Unreadable parts are passed over.
+pub(crate) fn metadata(device: &Device, watch: &mut Watch<'_>) -> Found<[u64; 3]> {
+    let mut second_best = None;
+    let outcome = at_signatures(device, &SIGNATURE, watch, |offset| {
+        let block = InformationBlock::read(&read_up_to(device, offset, MAX_REGION_LEN_BYTES).ok()?).ok()?;
+        if !block.metadata_offsets.contains(&offset) {
+            return None;
+        }
+        if block.crc32_is_right() {
+            return Some(block.metadata_offsets);
+        }
+        second_best.get_or_insert(block.metadata_offsets);
+        None
+    });
+    match (outcome, second_best) {
+        (Found::Nothing, Some(offsets)) => Found::It(offsets),
+        (outcome, _) => outcome,
+    }
+}
+
+/// Searches a volume for the record of encrypted chunks; returns where its two copies are.
+///
+/// `likely` is looked at first.
+pub(crate) fn eow_information(device: &Device, likely: u64, watch: &mut Watch<'_>) -> Found<[u64; 2]> {
+    let at = |offset: u64| {
+        let bytes = read_up_to(device, offset, INFORMATION_LEN_BYTES).ok()?;
+        let information = EowInformation::read(&bytes).ok()?;
+        information
+            .offsets
+            .contains(&offset)
+            .then_some(information.offsets)
+    };
+    match at(likely) {
+        Some(offsets) => Found::It(offsets),
+        None => at_signatures(device, b"FVE-EOW\0", watch, at),
+    }
+}
+
+fn at_signatures<T>(
+    device: &Device,
+    signature: &[u8; 8],
+    watch: &mut Watch<'_>,
+    mut accept: impl FnMut(u64) -> Option<T>,
+) -> Found<T> {
+    let total_bytes = device.len_bytes();
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    while at < total_bytes {
+        if watch(ScanProgress {
+            done_bytes: at,
+            total_bytes,
+        })
+        .is_break()
+        {
+            return Found::Stopped;
+        }
+        let len = (total_bytes - at).min(CHUNK as u64);
+        let hole = device.hole_at(at, total_bytes - at);
+        if hole >= len {
+            // Onwards to the chunk in which the hole ends.
+            at += (hole / CHUNK as u64).max(1) * CHUNK as u64;
+            continue;
+        }
+        let bytes = &mut chunk[..len as usize];
+        let mut readable = bytes.len();
+        if device.read_at(at, bytes).is_err() {
+            // Piece by piece around the damage.
+            let mut ended = false;
+            readable = 0;
+            for (i, piece) in bytes.chunks_mut(STEP).enumerate() {
+                match device.read_at(at + (i * STEP) as u64, piece) {
+                    Ok(()) => readable = i * STEP + piece.len(),
+                    Err(ReadError::PastEnd { .. }) => {
+                        ended = true;
+                        break;
+                    }
+                    Err(_) => piece.fill(0),
+                }
+            }
+            if ended && readable == 0 {
+                return Found::Nothing;
+            }
+        }
+        for (i, piece) in bytes[..readable].chunks(STEP).enumerate() {
+            if piece.starts_with(signature) {
+                if let Some(found) = accept(at + (i * STEP) as u64) {
+                    return Found::It(found);
+                }
+            }
+        }
+        at += len;
+    }
+    Found::Nothing
+}
+
+/// Reads `len` bytes, or as many from `offset` on as the device has before its end or the first damage.
+pub(crate) fn read_up_to(device: &Device, offset: u64, len: usize) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = vec![0; len];
+    let error = match device.read_at(offset, &mut bytes) {
+        Ok(()) => return Ok(bytes),
+        Err(error) => error,
+    };
+    let mut read = 0;
+    while read < len {
+        let piece = &mut bytes[read..(read + STEP).min(len)];
+        if device.read_at(offset.saturating_add(read as u64), piece).is_err() {
+            break;
+        }
+        read += piece.len();
+    }
+    bytes.truncate(read);
+    if read == 0 { Err(error) } else { Ok(bytes) }
+}

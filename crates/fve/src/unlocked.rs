@@ -1,0 +1,168 @@
+//! The plaintext of a volume, as a device.
+
+use keyhaven_crypto::{SectorCipher, SectorSize};
+use keyhaven_disk::{BlockDevice, Device, ReadError};
+
+use crate::layout::{Layout, Piece, Source};
+
+/// An unlocked volume: reading it decrypts.
+///
+/// What Windows keeps for itself (metadata, the moved boot sectors) reads as zeros, as it does on Windows.
+#[derive(Debug)]
+pub struct UnlockedVolume {
+    device: Device,
+    layout: Layout,
+    cipher: Option<SectorCipher>,
+    sector_size: SectorSize,
+}
+
+impl UnlockedVolume {
+    pub(crate) fn new(
+        device: Device,
+        layout: Layout,
+        cipher: Option<SectorCipher>,
+        sector_size: SectorSize,
+    ) -> Self {
+        Self {
+            device,
+            layout,
+            cipher,
+            sector_size,
+        }
+    }
+
+    /// Fills `buf` from one piece, which holds all of it.
+    fn read_piece(&self, piece: &Piece, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let skipped = offset - piece.start;
+        match &piece.source {
+            Source::Zeros => {
+                buf.fill(0);
+                Ok(())
+            }
+            Source::Plain { at } => self
+                .device
+                .read_at(at + skipped, buf)
+                .map_err(|error| at_logical(error, offset)),
+            Source::Restored(bytes) => {
+                let from = skipped as usize;
+                buf.copy_from_slice(&bytes[from..from + buf.len()]);
+                Ok(())
+            }
+            Source::Encrypted { at } => self
+                .read_encrypted(at + skipped, buf)
+                .map_err(|error| at_logical(error, offset)),
+        }
+    }
+
+    /// Decrypts any run of bytes; sectors that are only needed in part go through a buffer.
+    fn read_encrypted(&self, at: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let sector = self.sector_size.bytes_u64();
+        let Some(cipher) = &self.cipher else {
+            unreachable!("a layout with encrypted parts comes with a cipher")
+        };
+        let whole = |at: u64, run: &mut [u8]| -> Result<(), ReadError> {
+            self.device.read_at(at, run)?;
+            cipher.decrypt(at, run);
+            Ok(())
+        };
+        let mut at = at;
+        let mut buf = buf;
+        while !buf.is_empty() {
+            let within = (at % sector) as usize;
+            let full = buf.len() / sector as usize * sector as usize;
+            if within == 0 && full > 0 {
+                let (run, rest) = buf.split_at_mut(full);
+                whole(at, run)?;
+                at += full as u64;
+                buf = rest;
+            } else {
+                let mut one = [0; 4096];
+                let one = &mut one[..sector as usize];
+                whole(at - within as u64, one)?;
+                let part = &one[within..];
+                let len = part.len().min(buf.len());
+                let (run, rest) = buf.split_at_mut(len);
+                run.copy_from_slice(&part[..len]);
+                at += len as u64;
+                buf = rest;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BlockDevice for UnlockedVolume {
+    fn len_bytes(&self) -> u64 {
+        self.layout.len_bytes()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size.bytes() as u32
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let (len_bytes, end) = (buf.len() as u64, self.len_bytes());
+        if offset.checked_add(len_bytes).is_none_or(|past| past > end) {
+            return Err(ReadError::PastEnd {
+                offset,
+                len_bytes,
+                end,
+            });
+        }
+        let mut offset = offset;
+        let mut buf = buf;
+        while !buf.is_empty() {
+            let Some(piece) = self.layout.piece_at(offset) else {
+                return Err(ReadError::PastEnd {
+                    offset,
+                    len_bytes: buf.len() as u64,
+                    end: offset,
+                });
+            };
+            let len = usize::try_from(piece.end - offset).map_or(buf.len(), |left| left.min(buf.len()));
+            let (part, rest) = buf.split_at_mut(len);
+            self.read_piece(piece, offset, part)?;
+            offset += len as u64;
+            buf = rest;
+        }
+        Ok(())
+    }
+
+    fn hole_at(&self, offset: u64, len: u64) -> u64 {
+        match self.layout.piece_at(offset) {
+            Some(piece) => {
+                let len = len.min(piece.end - offset);
+                match piece.source {
+                    Source::Zeros => len,
+                    Source::Plain { at } => self.device.hole_at(at + (offset - piece.start), len),
+                    // Stored zeros decrypt to noise.
+                    Source::Encrypted { .. } | Source::Restored(_) => 0,
+                }
+            }
+            None => 0,
+        }
+    }
+}
+
+/// Restates an error of the volume's device in the plaintext's offsets.
+fn at_logical(error: ReadError, offset: u64) -> ReadError {
+    match error {
+        ReadError::PastEnd {
+            offset: at,
+            len_bytes,
+            end,
+        } => ReadError::PastEnd {
+            offset,
+            len_bytes,
+            end: offset.saturating_add(end.saturating_sub(at)),
+        },
+        ReadError::Io {
+            len_bytes, source, ..
+        } => ReadError::Io {
+            offset,
+            len_bytes,
+            source,
+        },
+        other => other,
+    }
+}

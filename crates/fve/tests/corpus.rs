@@ -1,0 +1,348 @@
+//! Every real volume with every secret it is known to have: does it unlock, is the plaintext what others found, and
+//! does its metadata give the recovery keys that its makers published?
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use keyhaven_crypto::{Secret, SecretBytes, SecretText};
+use keyhaven_disk::{BlockDevice, Device, ReadError};
+use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
+use keyhaven_fve::{
+    Credential, DataError, Integrity, OpenError, OpenOptions, RecordKey, UnlockError, Unlocked,
+    UnlockedVolume, Volume, unwatched,
+};
+use keyhaven_testkit::corpus::{self, SecretKind};
+use keyhaven_testkit::{copy_of, patch};
+use sha2::{Digest, Sha256};
+
+/// Volumes whose record of encrypted chunks was wiped by those who published them: what they hold cannot be known.
+const WITHOUT_CHUNK_RECORD: [&str; 3] = [
+    "cs-aes-xts-128-eow",
+    "cs-partially-encrypted-aes-cbc-128",
+    "cs-aes-cbc-128-eow",
+];
+
+fn open(image: &Path, options: &OpenOptions) -> Result<Volume, OpenError> {
+    let device: Device = keyhaven_disk::open(image).expect("the image opens");
+    Volume::open(device, options, &mut unwatched)
+}
+
+/// Wrong checksums are a property of this one published volume.
+fn options_for(name: &str) -> OpenOptions {
+    OpenOptions {
+        ignore_checksums: name == "dfvfs-bdetogo",
+        ..OpenOptions::default()
+    }
+}
+
+fn credential(volume: &corpus::Volume, secret: &corpus::Secret) -> Credential {
+    match secret.kind {
+        SecretKind::Password => Credential::Password(Password::new(SecretText::copy_of(&secret.value))),
+        SecretKind::Recovery => {
+            Credential::RecoveryPassword(RecoveryPassword::parse(&secret.value).expect("a published key"))
+        }
+        SecretKind::Bek => {
+            let bytes = std::fs::read(volume.secret_path(secret)).expect("a published file");
+            Credential::ExternalKey(ExternalKey::from_bek(&bytes).expect("a published key file"))
+        }
+        SecretKind::Clear => Credential::ClearKey,
+    }
+}
+
+fn unlock(volume: &Volume, credential: &Credential) -> Result<Unlocked, UnlockError> {
+    match volume.unlock_decrypted() {
+        Some(unlocked) => Ok(unlocked),
+        None => volume.unlock(credential),
+    }
+}
+
+/// Hashes as much of the plaintext as the image has; returns its length too.
+fn hash_of(data: &UnlockedVolume) -> (String, u64) {
+    let mut hasher = Sha256::new();
+    let mut buf = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < data.len_bytes() {
+        let len = (data.len_bytes() - at).min(buf.len() as u64) as usize;
+        match data.read_at(at, &mut buf[..len]) {
+            Ok(()) => hasher.update(&buf[..len]),
+            Err(ReadError::PastEnd { end, .. }) => {
+                let rest = (end - at) as usize / 512 * 512;
+                data.read_at(at, &mut buf[..rest]).expect("in front of the end");
+                hasher.update(&buf[..rest]);
+                at += rest as u64;
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        at += len as u64;
+    }
+    (hex::encode(hasher.finalize()), at)
+}
+
+fn recovery_keys(volume: &Volume, unlocked: &Unlocked) -> Vec<String> {
+    let keys = volume
+        .records(unlocked)
+        .into_iter()
+        .filter_map(|record| match record.key {
+            RecordKey::RecoveryPassword(key) => Some(key.to_digits().expose_secret().to_owned()),
+            _ => None,
+        });
+    keys.collect()
+}
+
+/// Opens one volume with one secret and holds the result against the manifest. Returns a line for the table.
+fn check(known: &corpus::Volume, secret: &corpus::Secret, image: &Path, options: &OpenOptions) -> String {
+    let name = &known.name;
+    let volume = open(image, options).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let credential = credential(known, secret);
+    let unlocked =
+        unlock(&volume, &credential).unwrap_or_else(|error| panic!("{name}, {:?}: {error:?}", secret.kind));
+    if !options.ignore_checksums {
+        assert_eq!(unlocked.integrity(), Integrity::Right, "{name}");
+    }
+
+    let keys = recovery_keys(&volume, &unlocked);
+    let published = known.recovery_keys();
+    for key in &published {
+        assert!(
+            keys.iter().any(|found| found == key),
+            "{name}: a published recovery key was not read back"
+        );
+    }
+    if let Some(fvek) = known.fvek_hex.as_deref().filter(|_| unlocked.fvek().is_some()) {
+        let own = unlocked
+            .fvek()
+            .map(|fvek| hex::encode(fvek.key().expose_secret()))
+            .expect("checked");
+        assert!(
+            own.starts_with(&fvek.replace(':', "")) || known.cipher.contains("diffuser"),
+            "{name}: sector key"
+        );
+    }
+
+    let outcome = match volume.data(unlocked) {
+        Ok(data) => {
+            assert!(
+                !WITHOUT_CHUNK_RECORD.contains(&name.as_str()),
+                "{name}: nobody can know what is encrypted"
+            );
+            let (sha256, len) = hash_of(&data);
+            let by_peers = known
+                .plaintext_by_peers
+                .iter()
+                .filter(|peer| peer.size == len)
+                .collect::<Vec<_>>();
+            match &known.plain_sha256 {
+                Some(expected) => {
+                    assert_eq!(&sha256, expected, "{name}: plaintext");
+                    "plaintext as published"
+                }
+                None if name == "df-eow_partial" => "plaintext (no reader to compare with)",
+                None if by_peers.is_empty() => "plaintext (nothing to compare with)",
+                None => {
+                    let names: Vec<_> = by_peers.iter().map(|peer| &peer.peers).collect();
+                    assert!(
+                        by_peers.iter().any(|peer| peer.sha256 == sha256),
+                        "{name}: plaintext, {names:?}"
+                    );
+                    "plaintext as other readers"
+                }
+            }
+        }
+        Err(DataError::Eow(problem)) => {
+            assert!(WITHOUT_CHUNK_RECORD.contains(&name.as_str()), "{name}: {problem}");
+            "refused: its record of encrypted parts is unreadable"
+        }
+        Err(error) => panic!("{name}: {error:?}"),
+    };
+    format!(
+        "{name:38} {:10} {} of {} recovery keys; {outcome}",
+        format!("{:?}", secret.kind),
+        keys.len(),
+        published.len()
+    )
+}
+
+#[test]
+fn every_volume_opens_with_every_secret() {
+    let Some(corpus) = corpus::or_skip() else { return };
+    let mut table = Vec::new();
+    for known in corpus.volumes() {
+        for secret in known.all_secrets() {
+            table.push(check(known, secret, &known.image(), &options_for(&known.name)));
+        }
+    }
+    println!("{}", table.join("\n"));
+    assert!(table.len() > 20, "the corpus has more than this");
+}
+
+/// Metadata copies 1 and 2 are overwritten; then the boot sector is, too.
+#[test]
+fn damaged_volumes_open_the_same() {
+    let Some(corpus) = corpus::or_skip() else { return };
+    let mut damaged = 0;
+    for known in corpus.volumes() {
+        let Some(secret) = known.all_secrets().next() else {
+            continue;
+        };
+        let image = known.image();
+        let options = options_for(&known.name);
+        let volume = open(&image, &options).expect("the whole volume opens");
+        // Of a cut-off image only one copy may be left.
+        let offsets: Vec<u64> = volume.copies().iter().filter_map(|copy| copy.offset).collect();
+        let last_is_there = volume
+            .copies()
+            .last()
+            .is_some_and(|copy| !matches!(copy.problem, Some(keyhaven_fve::CopyProblem::Unreadable(_))));
+        drop(volume);
+
+        let copy = copy_of(&image);
+        if last_is_there {
+            for offset in &offsets[..2] {
+                patch(copy.path(), *offset, &[0xa5; 0x1_0000]);
+            }
+            check(known, secret, copy.path(), &options);
+        }
+        patch(copy.path(), 0, &[0; 512]);
+        // Vista keeps the boot sector in place, so what it held is gone from the plaintext as well.
+        if known.name != "df-vista" {
+            check(known, secret, copy.path(), &options);
+        }
+        damaged += 1;
+    }
+    assert!(damaged > 15, "the corpus has more than this");
+}
+
+#[test]
+fn the_volumes_own_keys_open_it() {
+    let Some(known) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let secret = known.all_secrets().next().expect("it has secrets");
+    let volume = open(&known.image(), &OpenOptions::default()).expect("opens");
+    let unlocked = volume.unlock(&credential(&known, secret)).expect("unlocks");
+    let vmk = Secret::from_slice(unlocked.vmk().expect("there").key().expose_secret()).expect("32 bytes");
+    let fvek = SecretBytes::copy_of(&unlocked.fvek().expect("there").key().expose_secret()[..32]);
+    let by_vmk = volume
+        .unlock(&Credential::VolumeMasterKey(VolumeMasterKey::new(vmk)))
+        .expect("opens with its VMK");
+    assert_eq!(recovery_keys(&volume, &by_vmk), known.recovery_keys());
+
+    let by_fvek = volume
+        .unlock(&Credential::FullVolumeEncryptionKey(fvek))
+        .expect("opens with its FVEK");
+    assert_eq!(
+        Some(hash_of(&volume.data(by_fvek).expect("readable")).0),
+        known.plain_sha256
+    );
+
+    for wrong in [
+        Credential::VolumeMasterKey(VolumeMasterKey::new(Secret::from([7; 32]))),
+        Credential::FullVolumeEncryptionKey(SecretBytes::copy_of(&[7; 32])),
+        Credential::Password(Password::new(SecretText::copy_of("not this one"))),
+    ] {
+        assert!(matches!(volume.unlock(&wrong), Err(UnlockError::WrongKey { .. })));
+    }
+    assert!(matches!(
+        volume.unlock(&Credential::FullVolumeEncryptionKey(SecretBytes::copy_of(
+            &[7; 16]
+        ))),
+        Err(UnlockError::KeyLength {
+            expected: 32,
+            found: 16,
+            ..
+        })
+    ));
+    assert!(matches!(
+        volume.unlock(&Credential::ClearKey),
+        Err(UnlockError::NoSuchProtector { .. })
+    ));
+}
+
+#[test]
+fn wrong_checksums_are_told_and_can_be_ignored() {
+    let Some(known) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let image = copy_of(&known.image());
+    let offsets: Vec<u64> = open(image.path(), &OpenOptions::default())
+        .expect("opens")
+        .copies()
+        .iter()
+        .filter_map(|copy| copy.offset)
+        .collect();
+    // The first letter of the description: no key depends on it.
+    for offset in &offsets {
+        patch(image.path(), offset + 0x78, b"X");
+    }
+    let error = open(image.path(), &OpenOptions::default()).expect_err("all checksums are wrong");
+    assert!(matches!(error, OpenError::NoMetadata { checksums_only: true, ref copies } if copies.len() == 3));
+
+    let ignore = OpenOptions {
+        ignore_checksums: true,
+        ..OpenOptions::default()
+    };
+    let volume = open(image.path(), &ignore).expect("opens when told to");
+    let secret = known.all_secrets().next().expect("it has secrets");
+    let unlocked = volume
+        .unlock(&credential(&known, secret))
+        .expect("the keys are whole");
+    assert_eq!(unlocked.integrity(), Integrity::Altered);
+
+    // A checksum made to fit does not fool the sealed hash.
+    let mut block = vec![0; 0x1_0000];
+    let file: Device = keyhaven_disk::open(image.path()).expect("opens");
+    file.read_at(offsets[0], &mut block).expect("readable");
+    let size = usize::from(u16::from_le_bytes([block[8], block[9]])) * 16;
+    for offset in &offsets {
+        patch(
+            image.path(),
+            offset + size as u64 + 4,
+            &crc32fast::hash(&block[..size]).to_le_bytes(),
+        );
+    }
+    let volume = open(image.path(), &OpenOptions::default()).expect("the checksum fits");
+    assert!(matches!(
+        volume.unlock(&credential(&known, secret)),
+        Err(UnlockError::Altered)
+    ));
+}
+
+#[test]
+fn one_copy_can_be_asked_for() {
+    let Some(known) = corpus::volume_or_skip("cs-aes-xts-128-crc") else {
+        return;
+    };
+    let copy = |number| OpenOptions {
+        metadata_copy: Some(number),
+        ..OpenOptions::default()
+    };
+    assert!(matches!(
+        open(&known.image(), &copy(1)),
+        Err(OpenError::NoMetadata {
+            checksums_only: true,
+            ..
+        })
+    ));
+    let volume = open(&known.image(), &copy(3)).expect("the third is whole");
+    assert!(volume.copies()[2].used && volume.copies()[0].problem.is_some());
+    assert!(matches!(
+        open(&known.image(), &copy(4)),
+        Err(OpenError::NoSuchCopy(4))
+    ));
+}
+
+#[test]
+fn a_search_can_be_stopped() {
+    let blank: Device = Arc::new(vec![0u8; 3 << 20]);
+    let stopped = Volume::open(Arc::clone(&blank), &OpenOptions::default(), &mut |_| {
+        ControlFlow::Break(())
+    });
+    assert!(matches!(stopped, Err(OpenError::Stopped)));
+    let searched = Volume::open(blank, &OpenOptions::default(), &mut unwatched);
+    assert!(matches!(
+        searched,
+        Err(OpenError::NotBitLocker { searched: true })
+    ));
+}
