@@ -60,6 +60,8 @@ pub(crate) struct Virtualized {
 
 /// Bit 6 of the flags in the extended virtualization entry: the volume has a record of encrypted chunks (format spec 2.6).
 const FLAG_EOW: u64 = 1 << 6;
+/// Bit 11: a readable part stands in front (BitLocker To Go). Such volumes have bit 6 too, and no record.
+const FLAG_HYBRID: u64 = 1 << 11;
 /// Bit 7: the conversion is paused (inferred there).
 const FLAG_PAUSED: u64 = 1 << 7;
 const DEFAULT_VIRTUALIZED_LEN_BYTES: u64 = 8192;
@@ -152,7 +154,7 @@ impl Metadata {
 
     /// Tells whether the metadata say that a record of encrypted chunks is in use.
     pub(crate) fn has_eow_flag(&self) -> bool {
-        self.extended_flags().is_some_and(|flags| flags & FLAG_EOW != 0)
+        self.extended_flags().is_some_and(|flags| flags & (FLAG_EOW | FLAG_HYBRID) == FLAG_EOW)
     }
 
     pub(crate) fn has_paused_flag(&self) -> bool {

@@ -200,14 +200,14 @@ fn damaged_volumes_open_the_same() {
         let copy = copy_of(&image);
         if last_is_there {
             for offset in &offsets[..2] {
-                patch(copy.path(), *offset, &[0xa5; 0x1_0000]);
+                patch(&copy, *offset, &[0xa5; 0x1_0000]);
             }
-            check(known, secret, copy.path(), &options);
+            check(known, secret, &copy, &options);
         }
-        patch(copy.path(), 0, &[0; 512]);
+        patch(&copy, 0, &[0; 512]);
         // Vista keeps the boot sector in place, so what it held is gone from the plaintext as well.
         if known.name != "df-vista" {
-            check(known, secret, copy.path(), &options);
+            check(known, secret, &copy, &options);
         }
         damaged += 1;
     }
@@ -266,7 +266,7 @@ fn wrong_checksums_are_told_and_can_be_ignored() {
         return;
     };
     let image = copy_of(&known.image());
-    let offsets: Vec<u64> = open(image.path(), &OpenOptions::default())
+    let offsets: Vec<u64> = open(&image, &OpenOptions::default())
         .expect("opens")
         .copies()
         .iter()
@@ -274,16 +274,16 @@ fn wrong_checksums_are_told_and_can_be_ignored() {
         .collect();
     // The first letter of the description: no key depends on it.
     for offset in &offsets {
-        patch(image.path(), offset + 0x78, b"X");
+        patch(&image, offset + 0x78, b"X");
     }
-    let error = open(image.path(), &OpenOptions::default()).expect_err("all checksums are wrong");
+    let error = open(&image, &OpenOptions::default()).expect_err("all checksums are wrong");
     assert!(matches!(error, OpenError::NoMetadata { checksums_only: true, ref copies } if copies.len() == 3));
 
     let ignore = OpenOptions {
         ignore_checksums: true,
         ..OpenOptions::default()
     };
-    let volume = open(image.path(), &ignore).expect("opens when told to");
+    let volume = open(&image, &ignore).expect("opens when told to");
     let secret = known.all_secrets().next().expect("it has secrets");
     let unlocked = volume
         .unlock(&credential(&known, secret))
@@ -292,17 +292,17 @@ fn wrong_checksums_are_told_and_can_be_ignored() {
 
     // A checksum made to fit does not fool the sealed hash.
     let mut block = vec![0; 0x1_0000];
-    let file: Device = keyhaven_disk::open(image.path()).expect("opens");
+    let file: Device = keyhaven_disk::open(&image).expect("opens");
     file.read_at(offsets[0], &mut block).expect("readable");
     let size = usize::from(u16::from_le_bytes([block[8], block[9]])) * 16;
     for offset in &offsets {
         patch(
-            image.path(),
+            &image,
             offset + size as u64 + 4,
             &crc32fast::hash(&block[..size]).to_le_bytes(),
         );
     }
-    let volume = open(image.path(), &OpenOptions::default()).expect("the checksum fits");
+    let volume = open(&image, &OpenOptions::default()).expect("the checksum fits");
     assert!(matches!(
         volume.unlock(&credential(&known, secret)),
         Err(UnlockError::Altered)
