@@ -236,7 +236,7 @@ impl Builder {
             .into_iter()
             .flatten()
             .map(|at| at..at.saturating_add(region));
-        let mut known: Vec<Range<u64>> = metadata.chain([0..moved_len]).collect();
+        let mut known: Vec<Range<u64>> = metadata.chain(std::iter::once(0..moved_len)).collect();
         known.extend(
             eow.iter()
                 .flat_map(|eow| eow.reserved())
@@ -343,10 +343,10 @@ impl Builder {
             replaced.push(part_of(piece, piece.start..range.start));
         }
         replaced.extend(new);
-        if let Some(piece) = last.checked_sub(1).and_then(|last| self.pieces.get(last)) {
-            if piece.end > range.end {
-                replaced.push(part_of(piece, range.end..piece.end));
-            }
+        if let Some(piece) = last.checked_sub(1).and_then(|last| self.pieces.get(last))
+            && piece.end > range.end
+        {
+            replaced.push(part_of(piece, range.end..piece.end));
         }
         self.pieces.splice(first..last.max(first), replaced);
     }
@@ -387,18 +387,18 @@ impl Builder {
         }
         // Readers differ over the last sector, NTFS' copy of the first (format spec 8, 3): it tells by itself whether
         // it is in the clear.
-        if let Some(last) = self.len_bytes.checked_sub(self.sector) {
-            if let Ok(Some(bytes)) = restored(last) {
-                let end = self.len_bytes;
-                self.lay(
-                    last..end,
-                    vec![Piece {
-                        start: last,
-                        end,
-                        source: Source::Restored(bytes),
-                    }],
-                );
-            }
+        if let Some(last) = self.len_bytes.checked_sub(self.sector)
+            && let Ok(Some(bytes)) = restored(last)
+        {
+            let end = self.len_bytes;
+            self.lay(
+                last..end,
+                vec![Piece {
+                    start: last,
+                    end,
+                    source: Source::Restored(bytes),
+                }],
+            );
         }
         Ok(())
     }

@@ -154,7 +154,8 @@ impl Metadata {
 
     /// Tells whether the metadata say that a record of encrypted chunks is in use.
     pub(crate) fn has_eow_flag(&self) -> bool {
-        self.extended_flags().is_some_and(|flags| flags & (FLAG_EOW | FLAG_HYBRID) == FLAG_EOW)
+        self.extended_flags()
+            .is_some_and(|flags| flags & (FLAG_EOW | FLAG_HYBRID) == FLAG_EOW)
     }
 
     pub(crate) fn has_paused_flag(&self) -> bool {

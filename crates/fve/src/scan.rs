@@ -116,10 +116,10 @@ fn at_signatures<T>(
             }
         }
         for (i, piece) in bytes[..readable].chunks(STEP).enumerate() {
-            if piece.starts_with(signature) {
-                if let Some(found) = accept(at + (i * STEP) as u64) {
-                    return Found::It(found);
-                }
+            if piece.starts_with(signature)
+                && let Some(found) = accept(at + (i * STEP) as u64)
+            {
+                return Found::It(found);
             }
         }
         at += len;

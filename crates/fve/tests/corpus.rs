@@ -265,7 +265,7 @@ fn wrong_checksums_are_told_and_can_be_ignored() {
     let Some(known) = corpus::volume_or_skip("cs-aes-xts-128") else {
         return;
     };
-    let image = copy_of(&known.image());
+    let image = copy_of(known.image());
     let offsets: Vec<u64> = open(&image, &OpenOptions::default())
         .expect("opens")
         .copies()
