@@ -191,10 +191,12 @@ fn damaged_volumes_open_the_same() {
         let volume = open(&image, &options).expect("the whole volume opens");
         // Of a cut-off image only one copy may be left.
         let offsets: Vec<u64> = volume.copies().iter().filter_map(|copy| copy.offset).collect();
-        let last_is_there = volume
-            .copies()
-            .last()
-            .is_some_and(|copy| !matches!(copy.problem, Some(keyhaven_fve::CopyProblem::Unreadable(_))));
+        let last_is_there = volume.copies().last().is_some_and(|copy| {
+            matches!(
+                copy.problem,
+                None | Some(keyhaven_fve::CopyProblem::Checksum { .. })
+            )
+        });
         drop(volume);
 
         let copy = copy_of(&image);
@@ -345,4 +347,142 @@ fn a_search_can_be_stopped() {
         searched,
         Err(OpenError::NotBitLocker { searched: true })
     ));
+}
+
+/// A conversion that stopped half-way: in front of the state offset everything is encrypted, behind it nothing.
+#[test]
+fn a_paused_conversion_is_read_on_both_sides() {
+    let Some(known) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let secret = known.all_secrets().next().expect("it has secrets");
+    let ignore = OpenOptions {
+        ignore_checksums: true,
+        ..OpenOptions::default()
+    };
+    let plaintext = |image: &Path| {
+        let volume = open(image, &ignore).expect("opens");
+        let unlocked = volume.unlock(&credential(&known, secret)).expect("unlocks");
+        (
+            volume.state().name(),
+            volume.encrypted_bytes(),
+            volume.data(unlocked),
+        )
+    };
+    let (_, _, whole) = plaintext(&known.image());
+    let whole = whole.expect("readable");
+    let raw: Device = keyhaven_disk::open(&known.image()).expect("opens");
+    let offsets: Vec<u64> = open(&known.image(), &ignore)
+        .expect("opens")
+        .copies()
+        .iter()
+        .filter_map(|copy| copy.offset)
+        .collect();
+    let with_state = |current: u8, next: u8, state_offset: u64, log_len: u32| {
+        let copy = copy_of(known.image());
+        for offset in &offsets {
+            patch(&copy, offset + 0x0c, &[current, 0, next, 0]);
+            patch(&copy, offset + 0x10, &state_offset.to_le_bytes());
+            patch(&copy, offset + 0x18, &log_len.to_le_bytes());
+        }
+        copy
+    };
+    // Behind the moved boot sectors, in front of the second metadata copy.
+    let boundary = 0x240_0000;
+    for (current, next, name) in [
+        (3, 4, "encryption_paused"),
+        (3, 1, "decryption_paused"),
+        (5, 4, "encrypting"),
+        (2, 1, "decrypting"),
+    ] {
+        let (state, encrypted, data) = plaintext(&with_state(current, next, boundary, 0x1_0000));
+        assert_eq!((state, encrypted), (name, Some(boundary)));
+        let data = data.expect("readable");
+        let read = |device: &dyn BlockDevice, at: u64| {
+            let mut buf = vec![0; 0x2000];
+            device.read_at(at, &mut buf).expect("readable");
+            buf
+        };
+        assert_eq!(
+            read(&data, 0),
+            read(&whole, 0),
+            "moved sectors in front of the boundary"
+        );
+        assert_eq!(read(&data, boundary - 0x2000), read(&whole, boundary - 0x2000));
+        if current == 2 {
+            assert_eq!(read(&data, boundary), [0; 0x2000], "what is in flight");
+        } else {
+            assert_eq!(read(&data, boundary), read(&*raw, boundary));
+        }
+        assert_eq!(read(&data, boundary + 0x1_0000), read(&*raw, boundary + 0x1_0000));
+        assert_eq!(read(&data, offsets[2]), [0; 0x2000], "metadata stay blank");
+        // Reads of any shape agree.
+        let mut odd = vec![0; 5001];
+        data.read_at(boundary - 1777, &mut odd).expect("readable");
+        let mut even = vec![0; 0x4000];
+        data.read_at(boundary - 0x2000, &mut even).expect("readable");
+        assert_eq!(odd, even[0x2000 - 1777..][..5001]);
+    }
+    let (state, _, data) = plaintext(&with_state(7, 9, boundary, 0));
+    assert_eq!(state, "unknown");
+    assert!(matches!(
+        data,
+        Err(DataError::UnknownState { current: 7, next: 9 })
+    ));
+    let (_, _, data) = plaintext(&with_state(3, 4, boundary + 1, 0));
+    assert!(
+        matches!(data, Err(DataError::Layout(_))),
+        "half a sector is neither"
+    );
+}
+
+/// Which parts are encrypted is read from the mirror if need be, and never guessed.
+#[test]
+fn a_damaged_record_of_chunks_is_a_refusal() {
+    let Some(known) = corpus::volume_or_skip("df-eow_partial") else {
+        return;
+    };
+    let secret = known.all_secrets().next().expect("it has secrets");
+    let image = copy_of(known.image());
+    let first: Device = keyhaven_disk::open(&image).expect("opens");
+    let mut sector = [0; 512];
+    first.read_at(0, &mut sector).expect("readable");
+    let eow_offset = u64::from_le_bytes(sector[0xc8..0xd0].try_into().expect("eight bytes"));
+    let mut information = [0; 0x68];
+    first.read_at(eow_offset, &mut information).expect("readable");
+    let bitmap_offset = u64::from_le_bytes(information[0x38..0x40].try_into().expect("eight bytes"));
+    let data = |image: &Path| {
+        let volume = open(image, &OpenOptions::default()).expect("opens");
+        let unlocked = volume
+            .unlock(&credential(&known, secret))
+            .expect("the keys need no record");
+        volume.data(unlocked).map(|data| hash_of(&data))
+    };
+    let whole = data(&known.image()).expect("readable");
+
+    patch(&image, eow_offset + 0x38, &[0xff; 8]);
+    assert_eq!(data(&image).expect("the second copy serves"), whole);
+
+    // One record of a bitmap may be torn: the other counts. Two may not.
+    let mut record = [0; 0x24];
+    first
+        .read_at(bitmap_offset + 0x200, &mut record)
+        .expect("readable");
+    assert!(record.starts_with(b"FVE-EOWBR"));
+    patch(&image, bitmap_offset + 0x200 + 0x20, &[0xff; 4]);
+    assert!(data(&image).is_ok());
+    patch(&image, bitmap_offset + 0x400 + 0x20, &[0xff; 4]);
+    assert!(matches!(data(&image), Err(DataError::Eow(_))));
+}
+
+/// The shared suite that everything readable passes.
+#[test]
+fn an_unlocked_volume_keeps_the_device_contract() {
+    let Some(known) = corpus::volume_or_skip("dfvfs-bdetogo") else { return };
+    let volume = open(&known.image(), &options_for(&known.name)).expect("opens");
+    let unlocked = volume.unlock(&credential(&known, &known.secrets[0])).expect("unlocks");
+    let data = volume.data(unlocked).expect("readable");
+    let mut content = vec![0; data.len_bytes() as usize];
+    data.read_at(0, &mut content).expect("readable");
+    keyhaven_disk::conformance::check(&data, &content);
 }
