@@ -1,1 +1,35 @@
-fn main() {}
+//! The `keyhaven` command: backs up, proves and uses the recovery keys of BitLocker drives.
+//!
+//! A verb is a file in [`commands`]. What a person sees goes through [`ui`], what goes wrong is an [`error`], and a
+//! secret comes in through a [`secret_source`]. Everything else is the libraries'.
+
+mod args;
+mod commands;
+mod context;
+mod error;
+mod interrupt;
+mod key_entry;
+mod mistyped;
+mod process;
+mod secret_source;
+mod terminal;
+mod ui;
+
+use std::process::ExitCode;
+
+use crate::context::Context;
+use crate::interrupt::Interrupt;
+
+fn main() -> ExitCode {
+    process::harden();
+    // The hook has said what happened; what is on the stack is wiped on the way here.
+    let exit = std::panic::catch_unwind(|| run().unwrap_or_else(|exit| exit));
+    exit.unwrap_or(error::Exit::CouldNot).into()
+}
+
+/// Runs the verb that the command line names; what goes wrong is printed here.
+fn run() -> Result<error::Exit, error::Exit> {
+    let parsed = args::parse(std::env::args_os())?;
+    let context = Context::new(parsed.output, Interrupt::install());
+    parsed.run(&context).map_err(|error| context.ui.error(&error))
+}

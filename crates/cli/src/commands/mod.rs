@@ -1,0 +1,49 @@
+//! The verbs: each is a file, and a line in [`ALL`].
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::context::Context;
+use crate::error::{CliError, Exit};
+
+mod completions;
+mod key;
+mod man;
+
+/// The one list of verbs, in the order of `--help`. Help, completions and manual pages follow it.
+pub(crate) const ALL: &[Verb] = &[key::VERB, completions::VERB, man::VERB];
+
+/// Something that `keyhaven` can be told to do.
+pub(crate) struct Verb {
+    /// Its name, help and arguments.
+    pub(crate) command: fn() -> clap::Command,
+    /// Does it.
+    pub(crate) run: fn(&ArgMatches, &Context) -> Result<Exit, CliError>,
+}
+
+/// The arguments of a verb, and what it does with them. The first line of their documentation is its help.
+pub(crate) trait Run: CommandFactory + FromArgMatches {
+    /// Does what the arguments say; `Ok(Exit::No)` when the answer is no and has been printed.
+    fn run(self, context: &Context) -> Result<Exit, CliError>;
+}
+
+impl Verb {
+    /// Makes a verb of its arguments.
+    const fn of<A: Run>() -> Self {
+        Self {
+            command: A::command,
+            run: |matches, context| {
+                let arguments = A::from_arg_matches(matches).map_err(|error| {
+                    CliError::could_not("the arguments cannot be understood").because(&error)
+                })?;
+                arguments.run(context)
+            },
+        }
+    }
+}
+
+/// Finds the verb that was given, with its own arguments.
+pub(crate) fn find<'a>(verbs: &'static [Verb], matches: &'a ArgMatches) -> Option<(&'static Verb, &'a ArgMatches)> {
+    let (name, matches) = matches.subcommand()?;
+    let verb = verbs.iter().find(|verb| (verb.command)().get_name() == name)?;
+    Some((verb, matches))
+}

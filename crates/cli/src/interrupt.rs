@@ -1,0 +1,65 @@
+//! Ctrl-C: the first asks long work to stop where nothing is lost, the second ends the process.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+
+use crate::error::{CliError, Exit};
+
+/// Whether Ctrl-C was pressed. Cheap to clone and to ask.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Catches Ctrl-C from now on. Where the system has no signals, Ctrl-C ends the process as it always did.
+    pub(crate) fn install() -> Self {
+        let interrupt = Self::default();
+        // In this order: at the first signal the flag is still off when the shutdown looks at it.
+        let second_ends = flag::register_conditional_shutdown(
+            SIGINT,
+            i32::from(Exit::Stopped as u8),
+            Arc::clone(&interrupt.0),
+        );
+        if second_ends.is_ok() {
+            // If this fails, the flag stays off, the other never fires, and Ctrl-C would do nothing: it cannot fail
+            // where the line above did not.
+            let _ = flag::register(SIGINT, Arc::clone(&interrupt.0));
+        }
+        interrupt
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns an error with exit code 130 once Ctrl-C was pressed.
+    pub(crate) fn check(&self) -> Result<(), CliError> {
+        if self.is_set() { Err(CliError::stopped()) } else { Ok(()) }
+    }
+
+    /// Tells a library's progress callback whether to go on.
+    pub(crate) fn flow(&self) -> ControlFlow<()> {
+        if self.is_set() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_flag_stops_with_130() {
+        let interrupt = Interrupt::default();
+        assert!(interrupt.check().is_ok() && interrupt.flow().is_continue());
+        interrupt.0.store(true, Ordering::Relaxed);
+        assert!(interrupt.flow().is_break());
+        assert_eq!(interrupt.check().unwrap_err().exit(), Exit::Stopped);
+    }
+}
