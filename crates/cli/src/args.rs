@@ -92,7 +92,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     };
     let global = Global::from_arg_matches(&matches).map_err(|error| complain(&usage_error(&error)))?;
     let Some((verb, matches)) = commands::find(commands::ALL, &matches) else {
-        return Err(complain(&CliError::could_not("no verb was given").hint("see `keyhaven --help`")));
+        return Err(complain(
+            &CliError::could_not("no verb was given").hint("see `keyhaven --help`"),
+        ));
     };
     Ok(Parsed {
         output: OutputOptions {

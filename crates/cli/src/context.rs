@@ -30,10 +30,10 @@ impl Context {
         match &*self.stdin_taken_for.borrow() {
             None => {}
             Some(first) => {
-                return Err(
-                    CliError::could_not(format!("standard input can give {first} or {purpose}, not both"))
-                        .hint("give one of them another way: `file:PATH`, `fd:N` or `env:NAME`"),
-                );
+                return Err(CliError::could_not(format!(
+                    "standard input can give {first} or {purpose}, not both"
+                ))
+                .hint("give one of them another way: `file:PATH`, `fd:N` or `env:NAME`"));
             }
         }
         *self.stdin_taken_for.borrow_mut() = Some(purpose.to_owned());

@@ -59,13 +59,21 @@ impl CliError {
 
     /// Adds why it happened, down to the first cause.
     pub(crate) fn because(mut self, cause: &dyn Error) -> Self {
-        let mut next = Some(cause);
+        self.message.push_str(": ");
+        self.message.push_str(&Self::chain(cause));
+        self
+    }
+
+    /// Writes an error of a library with its causes, as one sentence.
+    pub(crate) fn chain(error: &(impl Error + ?Sized)) -> String {
+        let mut sentence = error.to_string();
+        let mut next = error.source();
         while let Some(cause) = next {
-            self.message.push_str(": ");
-            self.message.push_str(&cause.to_string());
+            sentence.push_str(": ");
+            sentence.push_str(&cause.to_string());
             next = cause.source();
         }
-        self
+        sentence
     }
 
     /// Adds what the person can do next; several are printed in order.
@@ -100,7 +108,9 @@ mod tests {
     #[test]
     fn the_chain_of_causes_is_one_sentence() {
         let cause = Outer(io::Error::other("the medium is gone"));
-        let error = CliError::could_not("no backup was made").because(&cause).hint("plug it in");
+        let error = CliError::could_not("no backup was made")
+            .because(&cause)
+            .hint("plug it in");
         assert_eq!(
             error.message(),
             "no backup was made: cannot open the drive: the medium is gone"

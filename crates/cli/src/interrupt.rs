@@ -37,7 +37,11 @@ impl Interrupt {
 
     /// Returns an error with exit code 130 once Ctrl-C was pressed.
     pub(crate) fn check(&self) -> Result<(), CliError> {
-        if self.is_set() { Err(CliError::stopped()) } else { Ok(()) }
+        if self.is_set() {
+            Err(CliError::stopped())
+        } else {
+            Ok(())
+        }
     }
 
     /// Tells a library's progress callback whether to go on.

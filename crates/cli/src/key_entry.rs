@@ -35,7 +35,9 @@ impl KeyEntry {
             return Zeroizing::new(format!("  {error}\n"));
         }
         let groups = blocks_in(line);
-        let missing: Vec<usize> = (0..BLOCKS).filter(|index| self.blocks[*index].is_none()).collect();
+        let missing: Vec<usize> = (0..BLOCKS)
+            .filter(|index| self.blocks[*index].is_none())
+            .collect();
         let targets: Vec<usize> = if groups.len() == BLOCKS {
             // The whole key, whatever was there before.
             self.blocks = Default::default();
@@ -98,7 +100,10 @@ fn describe(bad: &BadBlock) -> Zeroizing<String> {
         Some(texts) => Zeroizing::new(format!("; did you mean {}?", *texts)),
         None => Zeroizing::default(),
     };
-    Zeroizing::new(format!("  block {} {}{}\n", bad.number, bad.problem, *corrections))
+    Zeroizing::new(format!(
+        "  block {} {}{}\n",
+        bad.number, bad.problem, *corrections
+    ))
 }
 
 /// Splits a line into blocks. A run of more digits than a doubled one explains is several blocks.
@@ -165,7 +170,11 @@ mod tests {
     #[test]
     fn a_block_too_long_or_short_says_so() {
         let mut entry = KeyEntry::default();
-        assert!(entry.feed("28486").contains("block 1 has 5 digits, expected 6; did you mean"));
+        assert!(
+            entry
+                .feed("28486")
+                .contains("block 1 has 5 digits, expected 6; did you mean")
+        );
         assert!(entry.feed("2848677").contains("block 1 has 7 digits"));
         assert!(entry.feed("28486x").contains("character 6 is not"));
         assert_eq!(*entry.feed(""), "");

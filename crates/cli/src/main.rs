@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod context;
+mod drive;
 mod error;
 mod interrupt;
 mod key_entry;

@@ -53,10 +53,12 @@ pub(crate) fn problem_of(block: &str) -> Option<BlockProblem> {
     let with_others = Zeroizing::new(format!("{block}{}", "-000000".repeat(BLOCKS - 1)));
     match RecoveryPassword::parse(&with_others) {
         Ok(_) => None,
-        Err(MistypedRecoveryPassword::Length { blocks, .. } | MistypedRecoveryPassword::Blocks(blocks)) => blocks
-            .first()
-            .map(|(_, problem)| *problem)
-            .or(Some(BlockProblem::Length(block.chars().count()))),
+        Err(MistypedRecoveryPassword::Length { blocks, .. } | MistypedRecoveryPassword::Blocks(blocks)) => {
+            blocks
+                .first()
+                .map(|(_, problem)| *problem)
+                .or(Some(BlockProblem::Length(block.chars().count())))
+        }
         Err(_) => Some(BlockProblem::Length(block.chars().count())),
     }
 }
@@ -69,7 +71,10 @@ pub(crate) fn split(text: &str) -> Vec<Zeroizing<String>> {
         .collect();
     let digits = Zeroizing::new(groups.concat());
     if groups.len() > 1 && digits.chars().count() != BLOCKS * DIGITS {
-        return groups.into_iter().map(|group| Zeroizing::new(group.to_owned())).collect();
+        return groups
+            .into_iter()
+            .map(|group| Zeroizing::new(group.to_owned()))
+            .collect();
     }
     let digits = Zeroizing::new(digits.chars().collect::<Vec<char>>());
     digits
@@ -93,7 +98,9 @@ mod tests {
     fn each_wrong_block_gets_its_own_corrections() {
         for text in [
             REAL.replace("514998", "514996").replace("199408", "199480"),
-            REAL.replace("514998", "514996").replace("199408", "199480").replace('-', ""),
+            REAL.replace("514998", "514996")
+                .replace("199408", "199480")
+                .replace('-', ""),
         ] {
             let bad = found(&text);
             assert_eq!(bad.iter().map(|bad| bad.number).collect::<Vec<_>>(), [3, 8]);

@@ -67,7 +67,10 @@ impl SecretSource {
     }
 
     /// Reads one line of text: a password. `purpose` names it in errors: "the password".
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first verb that unlocks uses it"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the first verb that unlocks takes a password")
+    )]
     pub(crate) fn read_line(&self, purpose: &str, context: &Context) -> Result<SecretText, CliError> {
         let bytes = if *self == Self::Stdin {
             context.take_stdin(purpose)?;
@@ -78,7 +81,9 @@ impl SecretSource {
         let mut text = decode(bytes.expose_secret(), purpose)?;
         strip_line_end(&mut text);
         if text.contains('\n') {
-            return Err(CliError::could_not(format!("{purpose} must be one line, and there are several")));
+            return Err(CliError::could_not(format!(
+                "{purpose} must be one line, and there are several"
+            )));
         }
         Ok(SecretText::copy_of(&text))
     }
@@ -242,7 +247,11 @@ fn read_capped(input: &mut dyn Read, purpose: &str, stop: Stop) -> Result<Secret
     let mut len = 0;
     loop {
         // Byte by byte to the end of a line: what follows belongs to somebody else.
-        let step = if stop == Stop::AtLineEnd { 1 } else { buf.len() - len };
+        let step = if stop == Stop::AtLineEnd {
+            1
+        } else {
+            buf.len() - len
+        };
         let end = (len + step).min(buf.len());
         match input.read(&mut buf[len..end]) {
             Ok(0) => break,
@@ -251,7 +260,10 @@ fn read_capped(input: &mut dyn Read, purpose: &str, stop: Stop) -> Result<Secret
             Err(error) => return Err(CliError::could_not(format!("cannot read {purpose}")).because(&error)),
         }
         if len > LEN_MAX {
-            return Err(CliError::could_not(format!("{purpose} is longer than {} KiB", LEN_MAX / 1024)));
+            return Err(CliError::could_not(format!(
+                "{purpose} is longer than {} KiB",
+                LEN_MAX / 1024
+            )));
         }
         if stop == Stop::AtLineEnd && buf[..len].ends_with(b"\n") {
             break;
@@ -309,7 +321,10 @@ mod tests {
 
     fn joined(arguments: &[&str]) -> Result<Vec<String>, CliError> {
         let joined = join(arguments.iter().map(OsString::from))?;
-        Ok(joined.iter().map(|text| text.to_string_lossy().into_owned()).collect())
+        Ok(joined
+            .iter()
+            .map(|text| text.to_string_lossy().into_owned())
+            .collect())
     }
 
     #[test]
@@ -320,7 +335,9 @@ mod tests {
         assert_eq!(parse("fd:3"), Some(SecretSource::Fd(3)));
         assert_eq!(parse("file:a b"), Some(SecretSource::File("a b".into())));
         assert_eq!(parse("env:PW"), Some(SecretSource::Env("PW".into())));
-        for text in ["", "file:", "env:", "fd:", "fd:x", "fd:-1", "hunter2", "File:x", "files:x"] {
+        for text in [
+            "", "file:", "env:", "fd:", "fd:x", "fd:-1", "hunter2", "File:x", "files:x",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
@@ -330,8 +347,14 @@ mod tests {
         let drive = tempfile::NamedTempFile::new().unwrap();
         let drive = drive.path().to_str().unwrap();
         for (arguments, expected) in [
-            (vec!["info", drive, "--password"], vec!["info", drive, "--password"]),
-            (vec!["info", "--password", drive], vec!["info", "--password", drive]),
+            (
+                vec!["info", drive, "--password"],
+                vec!["info", drive, "--password"],
+            ),
+            (
+                vec!["info", "--password", drive],
+                vec!["info", "--password", drive],
+            ),
             (
                 vec!["info", "--password", "env:PW", drive],
                 vec!["info", "--password=env:PW", drive],
@@ -341,8 +364,14 @@ mod tests {
                 vec!["info", "--recovery-key=file:k", drive],
                 vec!["info", "--recovery-key=file:k", drive],
             ),
-            (vec!["info", "--password", "--json"], vec!["info", "--password", "--json"]),
-            (vec!["info", "--", "--password", "x"], vec!["info", "--", "--password", "x"]),
+            (
+                vec!["info", "--password", "--json"],
+                vec!["info", "--password", "--json"],
+            ),
+            (
+                vec!["info", "--", "--password", "x"],
+                vec!["info", "--", "--password", "x"],
+            ),
         ] {
             assert_eq!(joined(&arguments).unwrap(), expected);
         }
@@ -414,7 +443,9 @@ mod tests {
             error.message().to_owned()
         };
         assert!(error(SecretSource::Env("KEYHAVEN_TEST_NOT_SET".into())).contains("`KEYHAVEN_TEST_NOT_SET`"));
-        assert!(error(SecretSource::File("/does/not/exist".into())).contains("cannot open `/does/not/exist`"));
+        assert!(
+            error(SecretSource::File("/does/not/exist".into())).contains("cannot open `/does/not/exist`")
+        );
         assert!(error(SecretSource::Fd(9999)).contains("cannot open"));
     }
 }

@@ -17,9 +17,6 @@ use crate::terminal::Terminal;
 
 mod progress;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "the first verb that takes long uses it"))]
-pub(crate) use progress::Progress;
-
 /// How much is said, and in which form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OutputOptions {
@@ -90,7 +87,6 @@ impl Ui {
     }
 
     /// Says something that only `-v` asks for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first verb that tries several ways uses it"))]
     pub(crate) fn detail(&self, text: &str) {
         if self.options.verbose > 0 && !self.options.quiet {
             self.talk(text);
@@ -111,7 +107,11 @@ impl Ui {
             let _ = writeln!(io::stderr(), "{document}");
             return error.exit();
         }
-        let label = if error.exit() == Exit::Stopped { "" } else { "error: " };
+        let label = if error.exit() == Exit::Stopped {
+            ""
+        } else {
+            "error: "
+        };
         self.talk(&format!("{label}{}", error.message()));
         for hint in error.hints() {
             self.talk(&format!("hint: {hint}"));
@@ -120,7 +120,7 @@ impl Ui {
     }
 
     /// Asks for a password, which is not shown.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first verb that unlocks uses it"))]
+    #[expect(dead_code, reason = "the first verb that unlocks asks for it")]
     pub(crate) fn ask_password(&self, prompt: &str) -> Result<SecretText, CliError> {
         self.terminal("the password")?.ask_hidden(&printable(prompt))
     }
@@ -141,7 +141,7 @@ impl Ui {
     }
 
     /// Asks a question whose answer is no unless it is yes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first verb that must be sure uses it"))]
+    #[expect(dead_code, reason = "the first verb that changes something asks")]
     pub(crate) fn confirm(&self, question: &str) -> Result<bool, CliError> {
         let mut terminal = self.terminal("the answer")?;
         let answer = terminal.ask(&format!("{} [y/N] ", printable(question)))?;
@@ -149,7 +149,6 @@ impl Ui {
     }
 
     /// Lets the person choose one of several; returns its index.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the wizard uses it"))]
     pub(crate) fn choose(&self, question: &str, choices: &[String]) -> Result<usize, CliError> {
         let mut terminal = self.terminal("the answer")?;
         terminal.show(&list(question, choices))?;
@@ -164,7 +163,7 @@ impl Ui {
     }
 
     /// Lets the person choose one or more of several ("1,3"); returns their indices in the order of the answer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the wizard uses it"))]
+    #[expect(dead_code, reason = "the wizard asks for places")]
     pub(crate) fn choose_several(&self, question: &str, choices: &[String]) -> Result<Vec<usize>, CliError> {
         let mut terminal = self.terminal("the answer")?;
         terminal.show(&list(question, choices))?;
@@ -194,7 +193,8 @@ impl Ui {
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns_text = matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        let turns_text =
+            matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
         if (c.is_control() && !matches!(c, '\n' | '\t')) || turns_text {
             let _ = write!(safe, "\\u{{{:x}}}", c as u32);
         } else {
@@ -237,7 +237,10 @@ mod tests {
 
     #[test]
     fn a_drive_cannot_steer_the_terminal() {
-        assert_eq!(printable("Ann's \u{1b}[2J disk\u{7}"), "Ann's \\u{1b}[2J disk\\u{7}");
+        assert_eq!(
+            printable("Ann's \u{1b}[2J disk\u{7}"),
+            "Ann's \\u{1b}[2J disk\\u{7}"
+        );
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(printable("Łódź 磁盘\n\t"), "Łódź 磁盘\n\t");
     }

@@ -44,7 +44,9 @@ impl Run for ManPages {
                 for (name, page) in &pages {
                     write(folder, name, &render(page, name)?)?;
                 }
-                context.ui.say(&format!("wrote {} pages to `{}`", pages.len(), folder.display()));
+                context
+                    .ui
+                    .say(&format!("wrote {} pages to `{}`", pages.len(), folder.display()));
                 Ok(Exit::Done)
             }
             _ => Err(

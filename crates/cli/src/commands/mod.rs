@@ -6,11 +6,13 @@ use crate::context::Context;
 use crate::error::{CliError, Exit};
 
 mod completions;
+mod drives;
+mod info;
 mod key;
 mod man;
 
 /// The one list of verbs, in the order of `--help`. Help, completions and manual pages follow it.
-pub(crate) const ALL: &[Verb] = &[key::VERB, completions::VERB, man::VERB];
+pub(crate) const ALL: &[Verb] = &[drives::VERB, info::VERB, key::VERB, completions::VERB, man::VERB];
 
 /// Something that `keyhaven` can be told to do.
 pub(crate) struct Verb {
@@ -42,7 +44,10 @@ impl Verb {
 }
 
 /// Finds the verb that was given, with its own arguments.
-pub(crate) fn find<'a>(verbs: &'static [Verb], matches: &'a ArgMatches) -> Option<(&'static Verb, &'a ArgMatches)> {
+pub(crate) fn find<'a>(
+    verbs: &'static [Verb],
+    matches: &'a ArgMatches,
+) -> Option<(&'static Verb, &'a ArgMatches)> {
     let (name, matches) = matches.subcommand()?;
     let verb = verbs.iter().find(|verb| (verb.command)().get_name() == name)?;
     Some((verb, matches))

@@ -17,7 +17,6 @@ pub(crate) struct Progress {
     may_be_seen: bool,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the first verb that takes long uses it"))]
 impl Progress {
     /// Moves to `done` bytes.
     pub(crate) fn set(&mut self, done_bytes: u64) {
@@ -26,11 +25,6 @@ impl Progress {
             self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         }
         self.bar.set_position(done_bytes);
-    }
-
-    /// Prints a line without tearing the bar.
-    pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.bar.suspend(print)
     }
 }
 
@@ -42,14 +36,14 @@ impl Drop for Progress {
 
 impl Ui {
     /// Starts a bar for work on `total_bytes`; `what` fits before a colon: "decrypting".
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first verb that takes long uses it"))]
     pub(crate) fn progress(&self, what: &str, total_bytes: u64) -> Progress {
         const TEMPLATE: &str =
             "{msg}: {percent:>3}% [{bar:20}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(TEMPLATE)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
-        let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::hidden()).with_style(style);
+        let bar =
+            ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::hidden()).with_style(style);
         bar.set_message(printable(what));
         Progress {
             bar,
@@ -72,6 +66,5 @@ mod tests {
         progress.set(500);
         assert!(progress.bar.is_hidden());
         assert_eq!(progress.bar.position(), 500);
-        assert_eq!(progress.suspend(|| 7), 7);
     }
 }

@@ -1,0 +1,216 @@
+//! `keyhaven drives`: the BitLocker drives of this computer.
+
+use std::path::Path;
+
+use clap::Parser;
+use indicatif::HumanBytes;
+use keyhaven_disk::os::{DriveInfo, DriveKind, Host};
+use keyhaven_disk::{OpenError as DeviceProblem, open};
+use keyhaven_fve::{OpenError, OpenOptions, ProtectorKind, Volume};
+use serde::Serialize;
+
+use super::{Run, Verb, info};
+use crate::context::Context;
+use crate::error::{CliError, Exit};
+
+pub(super) const VERB: Verb = Verb::of::<Drives>();
+
+/// List the BitLocker drives of this computer
+///
+/// Looks at every disk and partition that may be read; most can only be read by root. Nothing is unlocked or changed.
+#[derive(Parser)]
+#[command(name = "drives")]
+struct Drives {}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Answer {
+    drives: Vec<Found>,
+    /// Devices that could not be looked at.
+    not_opened: Vec<NotOpened>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    device: String,
+    size_bytes: u64,
+    /// `None` where the metadata are damaged, as all that follows.
+    volume_id: Option<String>,
+    description: Option<String>,
+    encryption_method: Option<String>,
+    state: Option<&'static str>,
+    key_ids: Vec<String>,
+    mount_points: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct NotOpened {
+    device: String,
+    reason: String,
+    #[serde(skip)]
+    needs_root: bool,
+}
+
+impl Run for Drives {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let devices = Host::system().block_devices().map_err(|error| {
+            CliError::could_not("cannot list the drives of this computer").because(&error)
+        })?;
+        let answer = look_at(&devices, context)?;
+        let needs_root = answer.not_opened.iter().any(|device| device.needs_root);
+        if context.ui.is_json() {
+            context.ui.json(&answer)?;
+        } else if !answer.drives.is_empty() {
+            context.ui.line(&table(&answer.drives))?;
+        }
+        if !answer.not_opened.is_empty() {
+            let names: Vec<&str> = answer
+                .not_opened
+                .iter()
+                .map(|device| device.device.as_str())
+                .collect();
+            context
+                .ui
+                .warn(&format!("could not look at {}", names.join(", ")));
+            for device in &answer.not_opened {
+                context
+                    .ui
+                    .detail(&format!("{}: {}", device.device, device.reason));
+            }
+        }
+        if !answer.drives.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if needs_root {
+            return Err(
+                CliError::could_not("no BitLocker drive was found among those that may be read")
+                    .hint("drives can only be read by root: put `sudo` before the command"),
+            );
+        }
+        context.ui.say("no BitLocker drive was found");
+        Ok(Exit::No)
+    }
+}
+
+fn look_at(devices: &[DriveInfo], context: &Context) -> Result<Answer, CliError> {
+    let mut answer = Answer {
+        drives: Vec::new(),
+        not_opened: Vec::new(),
+    };
+    for device in devices.iter().filter(|device| !is_divided(device, devices)) {
+        context.interrupt.check()?;
+        let opened = match open(&device.path) {
+            Ok(opened) => opened,
+            // A reader without a card, a loop device without a file.
+            Err(DeviceProblem::Empty { .. } | DeviceProblem::NotFound { .. }) => continue,
+            Err(error) => {
+                answer.not_opened.push(NotOpened {
+                    device: device.path.display().to_string(),
+                    reason: CliError::chain(&error),
+                    needs_root: matches!(error, DeviceProblem::PermissionDenied { .. }),
+                });
+                continue;
+            }
+        };
+        let options = OpenOptions {
+            scan: false,
+            ..OpenOptions::default()
+        };
+        match Volume::open(opened, &options, &mut |_| context.interrupt.flow()) {
+            Ok(volume) => answer.drives.push(Found::of(device, Some(&volume))),
+            Err(OpenError::NoMetadata { .. } | OpenError::SectorSize(_)) => {
+                answer.drives.push(Found::of(device, None));
+            }
+            Err(OpenError::Stopped) => return Err(CliError::stopped()),
+            Err(_) => {}
+        }
+    }
+    Ok(answer)
+}
+
+/// Returns whether this is a disk whose partitions are looked at instead.
+fn is_divided(device: &DriveInfo, devices: &[DriveInfo]) -> bool {
+    devices
+        .iter()
+        .any(|other| matches!(&other.kind, DriveKind::Partition { parent, .. } if *parent == device.name))
+}
+
+impl Found {
+    fn of(device: &DriveInfo, volume: Option<&Volume>) -> Self {
+        let metadata = volume.map(Volume::metadata);
+        let key_ids = metadata.map(|metadata| {
+            let protectors = metadata.protectors();
+            let with_digits = protectors
+                .iter()
+                .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword);
+            with_digits.map(|protector| protector.id().key_id()).collect()
+        });
+        let text = |path: &Path| path.display().to_string();
+        Self {
+            device: text(&device.path),
+            size_bytes: device.len_bytes,
+            volume_id: metadata.map(|metadata| metadata.volume_id().to_string()),
+            description: metadata.and_then(|metadata| metadata.description()),
+            encryption_method: volume.map(info::method_name),
+            state: volume.map(|volume| volume.state().name()),
+            key_ids: key_ids.unwrap_or_default(),
+            mount_points: device.mount_points.iter().map(|path| text(path)).collect(),
+        }
+    }
+}
+
+/// Lays the drives out in columns as wide as their longest entry.
+fn table(drives: &[Found]) -> String {
+    let mut rows = vec![["DEVICE", "SIZE", "STATE", "METHOD", "KEY ID", "DESCRIPTION"].map(str::to_owned)];
+    rows.extend(drives.iter().map(|drive| {
+        [
+            drive.device.clone(),
+            HumanBytes(drive.size_bytes).to_string(),
+            drive.state.unwrap_or("damaged").to_owned(),
+            drive.encryption_method.clone().unwrap_or_default(),
+            drive.key_ids.join(","),
+            drive.description.clone().unwrap_or_default(),
+        ]
+    }));
+    let widths: [usize; 6] = std::array::from_fn(|column| {
+        let lengths = rows.iter().map(|row| row[column].chars().count());
+        lengths.max().unwrap_or_default()
+    });
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let found = |device: &str, key_ids: &[&str]| Found {
+            device: device.to_owned(),
+            size_bytes: 1 << 30,
+            volume_id: None,
+            description: Some("PC C: 1/1/2026".to_owned()),
+            encryption_method: Some("aes-xts-128".to_owned()),
+            state: Some("encrypted"),
+            key_ids: key_ids.iter().map(|id| (*id).to_owned()).collect(),
+            mount_points: Vec::new(),
+        };
+        assert_eq!(
+            table(&[found("/dev/sda3", &["64311DEA"]), found("/dev/nvme0n1p3", &[])]),
+            "DEVICE          SIZE      STATE      METHOD       KEY ID    DESCRIPTION\n\
+             /dev/sda3       1.00 GiB  encrypted  aes-xts-128  64311DEA  PC C: 1/1/2026\n\
+             /dev/nvme0n1p3  1.00 GiB  encrypted  aes-xts-128            PC C: 1/1/2026"
+        );
+    }
+}

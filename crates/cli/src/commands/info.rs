@@ -1,0 +1,253 @@
+//! `keyhaven info`: all that a drive tells without any key.
+
+use clap::Parser;
+use indicatif::HumanBytes;
+use keyhaven_fve::format::FileTime;
+use keyhaven_fve::{BackupHint, KeyProtector, MetadataCopy, ProtectorKind, Volume, VolumeState};
+use serde::Serialize;
+
+use super::{Run, Verb};
+use crate::context::Context;
+use crate::drive::{Drive, DriveArgs};
+use crate::error::{CliError, Exit};
+
+pub(super) const VERB: Verb = Verb::of::<Info>();
+
+/// Show all that a drive tells without any key
+///
+/// What it is encrypted with, how far, which ways there are to unlock it and their key IDs, and the state of the three
+/// copies of its metadata. Nothing is unlocked or changed.
+#[derive(Parser)]
+#[command(name = "info")]
+struct Info {
+    #[command(flatten)]
+    drive: DriveArgs,
+}
+
+impl Run for Info {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let drive = self.drive.open(context)?;
+        let told = Told::by(&drive);
+        if context.ui.is_json() {
+            context.ui.json(&told)?;
+        } else {
+            context.ui.line(&told.to_text(&drive.volume))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What the drive tells; `--json` prints it.
+#[derive(Serialize)]
+struct Told {
+    drive: String,
+    volume_id: String,
+    format: &'static str,
+    encryption_method: String,
+    state: &'static str,
+    size_bytes: u64,
+    encrypted_bytes: Option<u64>,
+    sector_size: u64,
+    description: Option<String>,
+    created: Option<String>,
+    boot_sector_valid: bool,
+    metadata_copies: Vec<Copy>,
+    protectors: Vec<Protector>,
+}
+
+#[derive(Serialize)]
+struct Copy {
+    number: u8,
+    offset: Option<u64>,
+    valid: bool,
+    used: bool,
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Protector {
+    id: String,
+    key_id: String,
+    kind: String,
+    name: Option<String>,
+    modified: Option<String>,
+    backup_hints: Vec<Hint>,
+    /// What a person calls this kind.
+    #[serde(skip)]
+    title: String,
+}
+
+/// What Windows noted about where a key was saved.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Hint {
+    SavedAt(Option<String>),
+    Account(String),
+}
+
+impl Told {
+    fn by(drive: &Drive) -> Self {
+        let volume = &drive.volume;
+        let metadata = volume.metadata();
+        Self {
+            drive: drive.name.clone(),
+            volume_id: metadata.volume_id().to_string(),
+            format: volume.format().name(),
+            encryption_method: method_name(volume),
+            state: volume.state().name(),
+            size_bytes: volume.size_bytes(),
+            encrypted_bytes: volume.encrypted_bytes(),
+            sector_size: volume.sector_size().bytes_u64(),
+            description: metadata.description(),
+            created: time(metadata.created()),
+            boot_sector_valid: volume.has_boot_sector(),
+            metadata_copies: volume.copies().iter().map(Copy::of).collect(),
+            protectors: metadata.protectors().iter().map(Protector::of).collect(),
+        }
+    }
+
+    fn to_text(&self, volume: &Volume) -> String {
+        let unknown = || "unknown".to_owned();
+        let mut lines = vec![
+            format!("Drive        {}", self.drive),
+            format!(
+                "Description  {}",
+                self.description.clone().unwrap_or_else(unknown)
+            ),
+            format!("Volume ID    {}", self.volume_id),
+            format!("Created      {}", self.created.clone().unwrap_or_else(unknown)),
+            format!("State        {}", state_text(volume.state())),
+            format!("Method       {} ({})", self.encryption_method, self.format),
+            format!(
+                "Size         {} ({} bytes), {}, sectors of {} bytes",
+                HumanBytes(self.size_bytes),
+                self.size_bytes,
+                match self.encrypted_bytes {
+                    Some(bytes) if bytes == self.size_bytes => "all encrypted".to_owned(),
+                    Some(bytes) => format!("{} encrypted", HumanBytes(bytes)),
+                    None => "how much is encrypted cannot be told".to_owned(),
+                },
+                self.sector_size
+            ),
+            String::new(),
+            "Ways to unlock".to_owned(),
+        ];
+        if self.protectors.is_empty() {
+            lines.push("  none".to_owned());
+        }
+        for protector in &self.protectors {
+            lines.push(format!("  {}  {}", protector.key_id, protector.title));
+            if let Some(name) = &protector.name {
+                lines.push(format!("            named {name:?}"));
+            }
+            for hint in &protector.backup_hints {
+                lines.push(match hint {
+                    Hint::SavedAt(Some(time)) => format!("            Windows saved it at {time}"),
+                    Hint::SavedAt(None) => "            Windows saved it, at an unknown time".to_owned(),
+                    Hint::Account(account) => {
+                        format!("            Windows saved it to the account {account:?}")
+                    }
+                });
+            }
+        }
+        lines.push(String::new());
+        lines.push("Metadata copies".to_owned());
+        for copy in &self.metadata_copies {
+            let place = copy
+                .offset
+                .map_or("place unknown".to_owned(), |offset| format!("at byte {offset}"));
+            let state = match (&copy.reason, copy.used) {
+                (Some(reason), _) => reason.as_str(),
+                (None, true) => "valid, used",
+                (None, false) => "valid",
+            };
+            lines.push(format!("  {}  {place}: {state}", copy.number));
+        }
+        lines.join("\n")
+    }
+}
+
+impl Copy {
+    fn of(copy: &MetadataCopy) -> Self {
+        Self {
+            number: copy.number,
+            offset: copy.offset,
+            valid: copy.problem.is_none(),
+            used: copy.used,
+            reason: copy.problem.as_ref().map(CliError::chain),
+        }
+    }
+}
+
+impl Protector {
+    fn of(protector: &KeyProtector<'_>) -> Self {
+        let kind = protector.kind();
+        Self {
+            id: protector.id().to_string(),
+            key_id: protector.id().key_id(),
+            kind: kind.json_name(),
+            name: protector.name(),
+            modified: time(protector.modified()),
+            backup_hints: protector
+                .backup_hints()
+                .into_iter()
+                .filter_map(Hint::of)
+                .collect(),
+            title: match advice(kind) {
+                Some(advice) => format!("{kind}: {advice}"),
+                None => kind.to_string(),
+            },
+        }
+    }
+}
+
+impl Hint {
+    fn of(hint: BackupHint) -> Option<Self> {
+        match hint {
+            BackupHint::Saved(at) => Some(Self::SavedAt(time(at))),
+            BackupHint::Account(account) => Some(Self::Account(account)),
+            // A kind that is younger than this list.
+            _ => None,
+        }
+    }
+}
+
+/// Names the method as JSON output does, known or not.
+pub(super) fn method_name(volume: &Volume) -> String {
+    match volume.metadata().encryption_method() {
+        Ok(method) => method.name().to_owned(),
+        Err(code) => format!("unknown-{code:#06x}"),
+    }
+}
+
+/// What must be known about a kind of protector to make use of it.
+fn advice(kind: ProtectorKind) -> Option<&'static str> {
+    match kind {
+        ProtectorKind::ClearKey => Some("protection is suspended, anyone can read this drive"),
+        ProtectorKind::Tpm | ProtectorKind::TpmStartupKey | ProtectorKind::NetworkUnlock => {
+            Some("works only in the computer that it was made for")
+        }
+        ProtectorKind::TpmPin | ProtectorKind::TpmPinStartupKey => {
+            Some("works only in the computer that it was made for; its PIN is no password of the drive")
+        }
+        ProtectorKind::PublicKey => Some("works only in Windows, with the certificate"),
+        _ => None,
+    }
+}
+
+fn state_text(state: VolumeState) -> &'static str {
+    match state {
+        VolumeState::Decrypted => "decrypted: anyone can read this drive",
+        VolumeState::Encrypted => "encrypted",
+        VolumeState::Suspended => "encrypted, but protection is suspended: anyone can read this drive",
+        VolumeState::Encrypting => "being encrypted",
+        VolumeState::EncryptionPaused => "being encrypted, paused",
+        VolumeState::Decrypting => "being decrypted",
+        VolumeState::DecryptionPaused => "being decrypted, paused",
+        VolumeState::Unknown => "unknown",
+    }
+}
+
+fn time(time: FileTime) -> Option<String> {
+    time.timestamp().map(|time| time.to_string())
+}

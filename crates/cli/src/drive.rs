@@ -1,0 +1,421 @@
+//! From what a person calls a drive to a volume: a device, an image file, a partition of either.
+//!
+//! What is not BitLocker is named, what is damaged is said, and nothing is guessed where there is a choice.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use indicatif::HumanBytes;
+use keyhaven_disk::content::{self, Content};
+use keyhaven_disk::partition::{self, Partition, PartitionTable};
+use keyhaven_disk::{Device, ReadError};
+use keyhaven_fve::{CopyProblem, OpenError, OpenOptions, Volume};
+
+use crate::context::Context;
+use crate::error::CliError;
+
+/// The arguments by which a verb takes a drive.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DriveArgs {
+    /// A block device, an image file, or a whole disk or disk image, of which `#2` picks the second partition
+    #[arg(value_name = "DRIVE")]
+    pub(crate) drive: OsString,
+
+    #[command(flatten)]
+    pub(crate) metadata: MetadataArgs,
+}
+
+/// How damaged metadata are treated.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MetadataArgs {
+    /// Use this copy of the drive's metadata and no other
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    metadata_copy: Option<u8>,
+
+    /// Use metadata whose checksums are wrong, for damaged or edited drives
+    #[arg(long)]
+    ignore_checksums: bool,
+}
+
+impl MetadataArgs {
+    fn options(&self, scan: bool) -> OpenOptions {
+        OpenOptions {
+            ignore_checksums: self.ignore_checksums,
+            metadata_copy: self.metadata_copy,
+            scan,
+        }
+    }
+}
+
+/// A BitLocker volume, and what to call it.
+#[derive(Debug)]
+pub(crate) struct Drive {
+    /// As the person would name it: `disk.img`, `disk.img#2`.
+    pub(crate) name: String,
+    /// The volume, locked.
+    pub(crate) volume: Volume,
+}
+
+impl DriveArgs {
+    /// Finds the volume and says aloud what was chosen and what is damaged.
+    ///
+    /// # Errors
+    /// It cannot be opened or is not BitLocker (and then what it is), it has several BitLocker partitions and nobody to
+    /// ask, or its metadata are of no use.
+    pub(crate) fn open(&self, context: &Context) -> Result<Drive, CliError> {
+        let opening = Opening {
+            metadata: &self.metadata,
+            context,
+        };
+        let drive = match split_partition(&self.drive) {
+            Some((path, number)) => opening.partition(&path, number)?,
+            None => opening.device(Path::new(&self.drive))?,
+        };
+        report_damage(&drive, context);
+        Ok(drive)
+    }
+}
+
+/// Splits `disk.img#2`; a file that really has this name wins.
+fn split_partition(drive: &OsStr) -> Option<(PathBuf, u32)> {
+    if Path::new(drive).symlink_metadata().is_ok() {
+        return None;
+    }
+    let (path, number) = drive.to_str()?.rsplit_once('#')?;
+    Some((PathBuf::from(path), number.parse().ok()?))
+}
+
+struct Opening<'a> {
+    metadata: &'a MetadataArgs,
+    context: &'a Context,
+}
+
+impl Opening<'_> {
+    fn partition(&self, path: &Path, number: u32) -> Result<Drive, CliError> {
+        let disk = open_device(path)?;
+        let name = path.display();
+        let Some(table) = read_table(&disk, path)? else {
+            return Err(CliError::could_not(format!(
+                "`{name}` has no partitions, so there is no `#{number}`: it is {}",
+                self.describe(&disk)
+            ))
+            .hint(format!("name it without `#{number}`")));
+        };
+        self.warn_of_table(&table, path);
+        let Some(partition) = table.partition(number) else {
+            return Err(
+                CliError::could_not(format!("`{name}` has no partition {number}")).hint(format!(
+                    "it is a {} disk with {}",
+                    table.kind,
+                    describe_partitions(&table)
+                )),
+            );
+        };
+        // Named by hand, so it is worth a search even if it looks like nothing.
+        self.volume(format!("{name}#{number}"), partition.device(&disk), true)
+    }
+
+    fn device(&self, path: &Path) -> Result<Drive, CliError> {
+        let device = open_device(path)?;
+        let name = path.display().to_string();
+        if let Some(volume) = self.quick(&device, &name)? {
+            return Ok(Drive { name, volume });
+        }
+        if let Some(table) = read_table(&device, path)? {
+            self.warn_of_table(&table, path);
+            return self.one_of(&device, &table, &name);
+        }
+        self.volume(name, device, false)
+    }
+
+    /// Takes the only BitLocker partition, or lets the person choose.
+    fn one_of(&self, disk: &Device, table: &PartitionTable, name: &str) -> Result<Drive, CliError> {
+        let mut found: Vec<&Partition> = Vec::new();
+        for partition in &table.partitions {
+            let device = partition.device(disk);
+            match Volume::open(device, &self.metadata.options(false), &mut |_| {
+                self.context.interrupt.flow()
+            }) {
+                // What is damaged is told when it is opened for good.
+                Ok(_) | Err(OpenError::NoMetadata { .. } | OpenError::SectorSize(_)) => found.push(partition),
+                Err(_) => {}
+            }
+        }
+        let chosen = match found.as_slice() {
+            [] => {
+                return Err(CliError::could_not(format!(
+                    "`{name}` is a {} disk with no BitLocker partition ({})",
+                    table.kind,
+                    describe_partitions(table)
+                ))
+                .hint(format!(
+                    "if the start of a BitLocker partition is overwritten, name it: `{name}#1`; it is then searched"
+                )));
+            }
+            [only] => *only,
+            several => {
+                let lines: Vec<String> = several
+                    .iter()
+                    .map(|partition| {
+                        format!("{name}#{}  {}", partition.number, describe_partition(partition))
+                    })
+                    .collect();
+                if !self.context.ui.is_interactive() {
+                    let mut error =
+                        CliError::could_not(format!("`{name}` has {} BitLocker partitions", several.len()));
+                    for line in lines {
+                        error = error.hint(line);
+                    }
+                    return Err(error);
+                }
+                let question = format!("`{name}` has several BitLocker partitions. Which one?");
+                let index = self.context.ui.choose(&question, &lines)?;
+                several
+                    .get(index)
+                    .ok_or_else(|| CliError::could_not("no partition was chosen"))?
+            }
+        };
+        let name = format!("{name}#{}", chosen.number);
+        if found.len() == 1 {
+            self.context
+                .ui
+                .say(&format!("using {name}, {}", describe_partition(chosen)));
+        }
+        self.volume(name, chosen.device(disk), false)
+    }
+
+    /// Opens a volume whose boot sector leads to metadata; `None` where there is no sign of one.
+    fn quick(&self, device: &Device, name: &str) -> Result<Option<Volume>, CliError> {
+        match Volume::open(device.clone(), &self.metadata.options(false), &mut |_| {
+            self.context.interrupt.flow()
+        }) {
+            Ok(volume) => Ok(Some(volume)),
+            Err(OpenError::NotBitLocker { .. } | OpenError::Read(_) | OpenError::NoMetadata { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(refusal(error, name, device)),
+        }
+    }
+
+    /// Opens a volume, searching for its metadata where the boot sector is gone.
+    fn volume(&self, name: String, device: Device, search_anything: bool) -> Result<Drive, CliError> {
+        if let Some(volume) = self.quick(&device, &name)? {
+            return Ok(Drive { name, volume });
+        }
+        let content = content::identify(&device);
+        let looks_like_nothing = matches!(
+            content,
+            Content::Unknown | Content::Random | Content::Zeros | Content::Unreadable
+        );
+        if !looks_like_nothing && !search_anything {
+            // It may still have the boot sector of BitLocker, with no metadata where it says.
+            let opened = Volume::open(device.clone(), &self.metadata.options(false), &mut |_| {
+                self.context.interrupt.flow()
+            });
+            if matches!(
+                opened,
+                Err(OpenError::NotBitLocker { .. }) | Err(OpenError::Read(_))
+            ) {
+                return Err(not_bitlocker(&name, content));
+            }
+        }
+        self.context
+            .ui
+            .detail(&format!("searching `{name}` for the metadata of BitLocker"));
+        let mut progress = self
+            .context
+            .ui
+            .progress("searching for metadata", device.len_bytes());
+        let opened = Volume::open(device.clone(), &self.metadata.options(true), &mut |scan| {
+            progress.set(scan.done_bytes);
+            self.context.interrupt.flow()
+        });
+        drop(progress);
+        match opened {
+            Ok(volume) => Ok(Drive { name, volume }),
+            Err(OpenError::NotBitLocker { .. }) => Err(not_bitlocker(&name, content)),
+            Err(error) => Err(refusal(error, &name, &device)),
+        }
+    }
+
+    /// Names what is there instead of partitions.
+    fn describe(&self, device: &Device) -> String {
+        match self.quick(device, "") {
+            Ok(Some(_)) => "a BitLocker volume by itself".to_owned(),
+            _ => content::identify(device).to_string(),
+        }
+    }
+
+    fn warn_of_table(&self, table: &PartitionTable, path: &Path) {
+        for warning in &table.warnings {
+            self.context.ui.warn(&format!("`{}`: {warning}", path.display()));
+        }
+    }
+}
+
+/// Opens a device or image file, with the next step where it cannot be.
+pub(crate) fn open_device(path: &Path) -> Result<Device, CliError> {
+    use keyhaven_disk::OpenError as Problem;
+
+    keyhaven_disk::open(path).map_err(|error| {
+        let refused = CliError::could_not("cannot use the drive").because(&error);
+        match error {
+            Problem::NotFound { .. } => {
+                refused.hint("`keyhaven drives` lists the BitLocker drives of this computer")
+            }
+            Problem::PermissionDenied { .. } if path.starts_with("/dev") => {
+                refused.hint("drives can only be read by root: put `sudo` before the command")
+            }
+            Problem::PermissionDenied { .. } => refused.hint("run it as the user who owns the file"),
+            Problem::IsDirectory { .. } => {
+                refused.hint("name the device that is mounted there (`lsblk` shows it), or an image file")
+            }
+            Problem::Empty { .. } => {
+                refused.hint("a card reader without a card and a failed copy look like this")
+            }
+            _ => refused,
+        }
+    })
+}
+
+fn read_table(disk: &Device, path: &Path) -> Result<Option<PartitionTable>, CliError> {
+    partition::table(disk).or_else(|error| match error {
+        // A first sector that cannot be read may hide a volume whose metadata can.
+        partition::PartitionError::Read { .. } => Ok(None),
+        error => Err(
+            CliError::could_not(format!("cannot read the partitions of `{}`", path.display()))
+                .because(&error),
+        ),
+    })
+}
+
+fn describe_partitions(table: &PartitionTable) -> String {
+    if table.partitions.is_empty() {
+        return "no partitions".to_owned();
+    }
+    let parts: Vec<String> = table
+        .partitions
+        .iter()
+        .map(|partition| {
+            format!(
+                "partition {}: {}",
+                partition.number,
+                describe_partition(partition)
+            )
+        })
+        .collect();
+    parts.join(", ")
+}
+
+fn describe_partition(partition: &Partition) -> String {
+    match &partition.name {
+        Some(name) => format!(
+            "{}, {}, {name:?}",
+            partition.kind,
+            HumanBytes(partition.len_bytes)
+        ),
+        None => format!("{}, {}", partition.kind, HumanBytes(partition.len_bytes)),
+    }
+}
+
+fn not_bitlocker(name: &str, content: Content) -> CliError {
+    let error = CliError::could_not(format!("`{name}` is not a BitLocker drive: it is {content}"));
+    match content {
+        Content::Ntfs | Content::ExFat | Content::Fat12 | Content::Fat16 | Content::Fat32 | Content::ReFs => {
+            error
+                .hint("it needs no key: it was never encrypted, or is decrypted, or is unlocked here already")
+        }
+        Content::Luks1 | Content::Luks2 => error.hint("`cryptsetup open` opens it"),
+        Content::TooShort { .. } => error.hint("a copy that broke off looks like this: make it again"),
+        Content::Unknown | Content::Random | Content::Zeros | Content::Unreadable => {
+            error.hint("it was searched to its end, and no metadata of BitLocker are left on it")
+        }
+        _ => error,
+    }
+}
+
+fn refusal(error: OpenError, name: &str, device: &Device) -> CliError {
+    match &error {
+        OpenError::Stopped => CliError::stopped(),
+        OpenError::NoMetadata {
+            copies,
+            checksums_only,
+        } => {
+            let mut refused = CliError::could_not(format!("`{name}` is {error}"));
+            for copy in copies {
+                if let Some(problem) = &copy.problem {
+                    let place = copy.offset.map(|offset| format!(" at byte {offset:#x}"));
+                    refused = refused.hint(format!(
+                        "copy {}{}: {}",
+                        copy.number,
+                        place.unwrap_or_default(),
+                        CliError::chain(problem)
+                    ));
+                }
+            }
+            let cut_off = copies.iter().any(|copy| {
+                matches!(
+                    &copy.problem,
+                    Some(
+                        CopyProblem::Unreadable(ReadError::PastEnd { .. })
+                            | CopyProblem::OutsideVolume { .. }
+                    )
+                )
+            });
+            if cut_off {
+                refused = refused.hint(format!(
+                    "it ends after {} bytes: a copy that broke off looks like this; make it again",
+                    device.len_bytes()
+                ));
+            }
+            if *checksums_only {
+                refused = refused.hint("`--ignore-checksums` uses it all the same");
+            }
+            refused
+        }
+        _ => CliError::could_not(format!("cannot read `{name}`")).because(&error),
+    }
+}
+
+/// Says what was worked around, and what will be missing.
+fn report_damage(drive: &Drive, context: &Context) {
+    let ui = &context.ui;
+    let Drive { name, volume } = drive;
+    if !volume.has_boot_sector() {
+        ui.warn(&format!(
+            "the boot sector of `{name}` is damaged; the metadata were found by searching for them"
+        ));
+    }
+    let used = volume
+        .copies()
+        .iter()
+        .find(|copy| copy.used)
+        .map(|copy| copy.number);
+    for copy in volume.copies() {
+        if let Some(problem) = &copy.problem {
+            let instead = match used {
+                Some(used) if used != copy.number => format!("; copy {used} is used"),
+                _ => String::new(),
+            };
+            let number = copy.number;
+            let reason = CliError::chain(problem);
+            ui.warn(&format!(
+                "metadata copy {number} of `{name}` is damaged: {reason}{instead}"
+            ));
+        }
+    }
+    let there = volume.device().len_bytes();
+    if let Some(missing) = volume
+        .size_bytes()
+        .checked_sub(there)
+        .filter(|missing| *missing > 0)
+    {
+        ui.warn(&format!(
+            "`{name}` is cut off: the volume has {} bytes, the last {missing} of them are missing",
+            volume.size_bytes()
+        ));
+    }
+    if let Some(problem) = volume.eow_problem() {
+        ui.warn(&format!("`{name}`: {problem}"));
+    }
+}

@@ -1,0 +1,207 @@
+//! The options that open a drive, and what happens without any.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use keyhaven_crypto::{Secret, SecretBytes, SecretText};
+use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
+use keyhaven_fve::{Credential, ProtectorKind, Unlocked, Volume};
+use zeroize::Zeroizing;
+
+use crate::advice;
+use crate::context::Context;
+use crate::error::CliError;
+use crate::key_source;
+use crate::secret_source::SecretSource;
+
+/// One way to unlock a drive. Without any, a drive whose protection is suspended is opened as it is, and for others you
+/// are asked.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(crate) struct UnlockArgs {
+    /// Unlock with the recovery key: from a SOURCE, or asked for
+    ///
+    /// `file:PATH` may be any file that has the key in it: the text file that Windows saves, a page, a photo of one.
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, visible_alias = "recovery-password", help_heading = "Unlocking")]
+    recovery_key: Option<Option<OsString>>,
+
+    /// Unlock with a password: from a SOURCE, or asked for
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, help_heading = "Unlocking")]
+    password: Option<Option<OsString>>,
+
+    /// Unlock with a startup key file (.BEK)
+    #[arg(long, value_name = "FILE", visible_alias = "bek", help_heading = "Unlocking")]
+    startup_key: Option<PathBuf>,
+
+    /// Unlock with the volume master key, 64 hexadecimal digits from a SOURCE
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, help_heading = "Unlocking")]
+    vmk: Option<Option<OsString>>,
+
+    /// Unlock with the full volume encryption key, hexadecimal digits from a SOURCE
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, help_heading = "Unlocking")]
+    fvek: Option<Option<OsString>>,
+}
+
+impl UnlockArgs {
+    /// Opens a volume, or says why not and what else there is.
+    pub(crate) fn unlock(&self, volume: &Volume, context: &Context) -> Result<Unlocked, CliError> {
+        if let Some(unlocked) = volume.unlock_decrypted() {
+            context.ui.say("this drive is not encrypted: nothing has to be unlocked");
+            return Ok(unlocked);
+        }
+        let suspended = volume.metadata().is_suspended();
+        if suspended {
+            context.ui.warn(advice::SUSPENDED);
+        }
+        let (credential, what) = match self.credential(volume, context)? {
+            Some(given) => given,
+            None if suspended => (Credential::ClearKey, "the open key"),
+            None => ask(volume, context)?,
+        };
+        volume.unlock(&credential).map_err(|error| advice::unlock_error(&error, what, volume))
+    }
+
+    /// Returns the credential that the options give, and its name for messages.
+    fn credential(
+        &self,
+        volume: &Volume,
+        context: &Context,
+    ) -> Result<Option<(Credential, &'static str)>, CliError> {
+        if let Some(source) = &self.recovery_key {
+            let key = match source_of(source)? {
+                Some(source) => key_source::recovery_key(&source, volume, context)?,
+                None => ask_recovery_key(volume, context)?,
+            };
+            return Ok(Some((Credential::RecoveryPassword(key), "the recovery key")));
+        }
+        if let Some(source) = &self.password {
+            let password = match source_of(source)? {
+                Some(source) => source.read_line("the password", context)?,
+                None => context.ui.ask_password("Password of the drive: ")?,
+            };
+            return Ok(Some((Credential::Password(Password::new(password)), "the password")));
+        }
+        if let Some(path) = &self.startup_key {
+            return Ok(Some((Credential::ExternalKey(key_source::startup_key(path)?), "the startup key")));
+        }
+        if let Some(source) = &self.vmk {
+            let bytes = hexadecimal(source, "the volume master key", context)?;
+            let key = Secret::from_slice(bytes.expose_secret()).ok_or_else(|| {
+                CliError::could_not(format!(
+                    "a volume master key has 32 bytes (64 hexadecimal digits), not {}",
+                    bytes.expose_secret().len()
+                ))
+            })?;
+            let key = VolumeMasterKey::new(key);
+            return Ok(Some((Credential::VolumeMasterKey(key), "the volume master key")));
+        }
+        if let Some(source) = &self.fvek {
+            let bytes = hexadecimal(source, "the full volume encryption key", context)?;
+            return Ok(Some((Credential::FullVolumeEncryptionKey(bytes), "the full volume encryption key")));
+        }
+        Ok(None)
+    }
+}
+
+/// Reads what follows an option: a SOURCE, or nothing.
+fn source_of(value: &Option<OsString>) -> Result<Option<SecretSource>, CliError> {
+    value
+        .as_deref()
+        .map(|text| {
+            SecretSource::parse(text).ok_or_else(|| {
+                CliError::could_not("what is given there is no way to read a secret")
+                    .hint("use nothing (to be asked), `-` (standard input), `file:PATH`, `fd:N` or `env:NAME`")
+            })
+        })
+        .transpose()
+}
+
+fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPassword, CliError> {
+    let ids: Vec<String> = volume
+        .metadata()
+        .protectors()
+        .iter()
+        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+        .map(|protector| protector.id().key_id())
+        .collect();
+    if !ids.is_empty() {
+        context.ui.say(&format!("This drive's recovery key has the key ID {}.", ids.join(" or ")));
+    }
+    context.ui.ask_recovery_key()
+}
+
+/// Lets the protectors on the drive decide what is asked.
+fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str), CliError> {
+    let options = advice::options_for(volume);
+    if options.is_empty() {
+        return Err(CliError::no("none of the ways to unlock this drive can be used here").hint(
+            "see them with `keyhaven info`; a TPM opens its drive only in its own computer, started as always",
+        ));
+    }
+    if !context.ui.is_interactive() {
+        return Err(CliError::could_not("the drive is locked and no way to unlock it was given")
+            .hint(format!("this drive can be opened with {}", options.join(", "))));
+    }
+    let kinds = [
+        (ProtectorKind::Password, "its password"),
+        (ProtectorKind::RecoveryPassword, "its recovery key, 48 digits"),
+        (ProtectorKind::StartupKey, "a startup key file (.BEK)"),
+    ];
+    let protectors = volume.metadata().protectors();
+    let present: Vec<_> =
+        kinds.iter().filter(|(kind, _)| protectors.iter().any(|protector| protector.kind() == *kind)).collect();
+    let choice = match present.as_slice() {
+        [_] => 0,
+        several => {
+            let choices: Vec<String> = several.iter().map(|(_, name)| (*name).to_owned()).collect();
+            context.ui.choose("How do you want to unlock the drive?", &choices)?
+        }
+    };
+    match present.get(choice).map(|(kind, _)| *kind) {
+        Some(ProtectorKind::RecoveryPassword) => {
+            Ok((Credential::RecoveryPassword(ask_recovery_key(volume, context)?), "the recovery key"))
+        }
+        Some(ProtectorKind::StartupKey) => {
+            let path = context.ui.ask_line("Startup key file: ")?;
+            let key: ExternalKey = key_source::startup_key(path.trim().as_ref())?;
+            Ok((Credential::ExternalKey(key), "the startup key"))
+        }
+        _ => {
+            let password = context.ui.ask_password("Password of the drive: ")?;
+            Ok((Credential::Password(Password::new(password)), "the password"))
+        }
+    }
+}
+
+/// Reads hexadecimal digits, with or without blanks and colons between them.
+fn hexadecimal(
+    source: &Option<OsString>,
+    what: &'static str,
+    context: &Context,
+) -> Result<SecretBytes, CliError> {
+    let text: SecretText = match source_of(source)? {
+        Some(source) => source.read_text(what, context)?,
+        None => context.ui.ask_password(&format!("Hexadecimal digits of {what}: "))?,
+    };
+    let not_hex = || CliError::could_not(format!("{what} is not a row of hexadecimal digits"));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+    let mut high = None;
+    for sign in text.expose_secret().chars().filter(|sign| !sign.is_whitespace() && *sign != ':') {
+        let digit = u8::try_from(sign.to_digit(16).ok_or_else(not_hex)?).map_err(|_| not_hex())?;
+        high = match high {
+            None => Some(digit),
+            Some(high) => {
+                bytes.push(high << 4 | digit);
+                None
+            }
+        };
+        if bytes.len() > 1024 {
+            return Err(not_hex());
+        }
+    }
+    if high.is_some() || bytes.is_empty() {
+        return Err(not_hex());
+    }
+    Ok(SecretBytes::copy_of(&bytes))
+}
