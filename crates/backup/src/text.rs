@@ -1,0 +1,497 @@
+//! Recovery keys in text: finding them in anybody's, and writing our own.
+
+use std::fmt::Write as _;
+
+use keyhaven_crypto::SecretBytes;
+use keyhaven_fve::keys::{BLOCKS, MistypedRecoveryPassword, RecoveryPassword};
+use keyhaven_fve::{Credential, Guid, RecordKey, RecoveryRecord};
+use zeroize::Zeroizing;
+
+use crate::found::{FoundContent, FoundKey};
+
+/// The longest text that is looked through, in bytes.
+pub const MAX_LEN_BYTES: usize = 8 << 20;
+
+/// Text is told from other data by how few control signs it has in its first bytes.
+const PROBE_LEN_BYTES: usize = 64 << 10;
+
+/// Decodes the bytes of a text file: UTF-16 of either order with or without its mark, UTF-8, or one byte a letter.
+///
+/// `None` if they are no text, or more than [`MAX_LEN_BYTES`].
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    if bytes.len() > MAX_LEN_BYTES {
+        return None;
+    }
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = bytes.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
+        let text: String = char::decode_utf16(units)
+            .map(|sign| sign.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect();
+        is_text(&text).then(|| Zeroizing::new(text))
+    };
+    match bytes {
+        [0xFF, 0xFE, rest @ ..] => return utf16(rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => return utf16(rest, u16::from_be_bytes),
+        _ => {}
+    }
+    let probe = &bytes[..bytes.len().min(PROBE_LEN_BYTES)];
+    // Digits and identifiers in UTF-16 have a zero in every other byte.
+    let zeros = |odd: usize| {
+        probe
+            .iter()
+            .skip(odd)
+            .step_by(2)
+            .filter(|byte| **byte == 0)
+            .count()
+    };
+    let half = probe.len() / 2;
+    if half > 0 && zeros(1) > half / 2 && zeros(0) < half / 8 {
+        return utf16(bytes, u16::from_le_bytes);
+    }
+    if half > 0 && zeros(0) > half / 2 && zeros(1) < half / 8 {
+        return utf16(bytes, u16::from_be_bytes);
+    }
+    let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        // What matters is ASCII in every Windows code page.
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    };
+    let text = Zeroizing::new(text);
+    is_text(&text).then_some(text)
+}
+
+fn is_text(text: &str) -> bool {
+    let mut signs = 0usize;
+    let mut odd = 0usize;
+    for sign in text.chars().take(PROBE_LEN_BYTES) {
+        signs += 1;
+        // Windows ends the title of its own file with U+0000.
+        let expected = !sign.is_control() || matches!(sign, '\n' | '\r' | '\t' | '\u{c}' | '\u{1a}');
+        odd += usize::from(!expected || sign == char::REPLACEMENT_CHARACTER);
+    }
+    odd * 20 <= signs.max(20)
+}
+
+/// Finds the recovery keys in a text of any language, with the identifiers that stand beside them.
+///
+/// Keys are eight groups of digits with dashes or blanks between them (over a line's end too), or 48 digits in a row.
+/// Groups that are nearly right make a key that is reported as mistyped. Identifiers are GUIDs, with or without braces;
+/// those in front of a key come first, the nearest before others, then those behind it.
+#[must_use]
+pub fn scan(text: &str) -> Vec<FoundKey> {
+    let guids = guids_in(text);
+    let keys = keys_in(text, &guids);
+    let mut found = Vec::with_capacity(keys.len());
+    for (i, key) in keys.iter().enumerate() {
+        let from = i
+            .checked_sub(1)
+            .and_then(|before| keys.get(before))
+            .map_or(0, |before| before.end);
+        let to = keys.get(i + 1).map_or(text.len(), |after| after.start);
+        let in_front = guids
+            .iter()
+            .filter(|guid| (from..key.start).contains(&guid.start))
+            .rev();
+        let behind = guids.iter().filter(|guid| (key.end..to).contains(&guid.start));
+        let mut ids: Vec<Guid> = Vec::new();
+        for guid in in_front.chain(behind).take(MAX_IDS) {
+            if !ids.contains(&guid.id) {
+                ids.push(guid.id);
+            }
+        }
+        let content = match RecoveryPassword::parse(&text[key.start..key.end]) {
+            Ok(password) => FoundContent::Key(Credential::RecoveryPassword(password)),
+            Err(mistyped @ MistypedRecoveryPassword::Blocks(_)) => FoundContent::Mistyped(mistyped),
+            Err(mistyped) if key.is_certain => FoundContent::Mistyped(mistyped),
+            Err(_) => continue,
+        };
+        found.push(FoundKey { ids, content });
+    }
+    found
+}
+
+/// More identifiers beside one key say nothing.
+const MAX_IDS: usize = 64;
+
+struct GuidSpan {
+    start: usize,
+    end: usize,
+    id: Guid,
+}
+
+/// Finds GUIDs: 8-4-4-4-12 hexadecimal digits that do not go on before or after.
+fn guids_in(text: &str) -> Vec<GuidSpan> {
+    const LEN: usize = 36;
+    let bytes = text.as_bytes();
+    let mut spans = Vec::new();
+    let mut at = 0;
+    while let Some(candidate) = bytes.get(at..at + LEN) {
+        let shape = candidate.iter().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+        let goes_on = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let alone =
+            !goes_on(at.checked_sub(1).and_then(|before| bytes.get(before))) && !goes_on(bytes.get(at + LEN));
+        let id = (shape && alone)
+            .then(|| text.get(at..at + LEN)?.parse().ok())
+            .flatten();
+        match id {
+            Some(id) => {
+                spans.push(GuidSpan {
+                    start: at,
+                    end: at + LEN,
+                    id,
+                });
+                at += LEN;
+            }
+            None => at += 1,
+        }
+    }
+    spans
+}
+
+struct KeySpan {
+    start: usize,
+    end: usize,
+    /// It cannot be anything else, even if it is wrong.
+    is_certain: bool,
+}
+
+/// A run of digits, and what stands between it and the one before.
+struct Group {
+    start: usize,
+    end: usize,
+    digits: usize,
+    gap: Gap,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    Dash,
+    Blank,
+    /// A line's end, maybe with a dash before it.
+    Line,
+    Other,
+}
+
+fn keys_in(text: &str, guids: &[GuidSpan]) -> Vec<KeySpan> {
+    let groups = groups_in(text, guids);
+    let mut keys = Vec::new();
+    let mut i = 0;
+    while let Some(first) = groups.get(i) {
+        if first.digits == 48
+            && first.gap != Gap::Dash
+            && groups.get(i + 1).is_none_or(|next| next.gap != Gap::Dash)
+        {
+            keys.push(KeySpan {
+                start: first.start,
+                end: first.end,
+                is_certain: true,
+            });
+            i += 1;
+            continue;
+        }
+        match groups.get(i..i + BLOCKS).filter(|eight| is_key(eight)) {
+            Some(eight) => {
+                let is_certain = eight[1..].iter().all(|group| group.gap != Gap::Blank);
+                let (start, end) = (eight[0].start, eight[BLOCKS - 1].end);
+                keys.push(KeySpan {
+                    start,
+                    end,
+                    is_certain,
+                });
+                i += BLOCKS;
+            }
+            None => i += 1,
+        }
+    }
+    keys
+}
+
+/// Tells whether eight groups are a key, right or nearly so: phone numbers, dates and account numbers are not.
+fn is_key(eight: &[Group]) -> bool {
+    let linked = eight[1..].iter().all(|group| group.gap != Gap::Other);
+    let dashed = eight[1..]
+        .iter()
+        .all(|group| matches!(group.gap, Gap::Dash | Gap::Line));
+    let right = eight.iter().filter(|group| group.digits == 6).count();
+    let near = eight.iter().all(|group| (5..=7).contains(&group.digits));
+    linked
+        && near
+        && if dashed {
+            right >= BLOCKS - 2
+        } else {
+            right >= BLOCKS - 1
+        }
+}
+
+fn groups_in(text: &str, guids: &[GuidSpan]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut gap = Gap::Other;
+    let mut signs_between = 0;
+    let mut guids = guids.iter().peekable();
+    let mut current: Option<Group> = None;
+    for (at, sign) in text.char_indices() {
+        while guids.peek().is_some_and(|guid| guid.end <= at) {
+            guids.next();
+        }
+        let in_guid = guids.peek().is_some_and(|guid| guid.start <= at);
+        if is_digit(sign) && !in_guid {
+            let group = current.get_or_insert(Group {
+                start: at,
+                end: at,
+                digits: 0,
+                gap,
+            });
+            group.end = at + sign.len_utf8();
+            group.digits += 1;
+            continue;
+        }
+        if let Some(group) = current.take() {
+            groups.push(group);
+            gap = Gap::Blank;
+            signs_between = 0;
+        }
+        signs_between += 1;
+        gap = match (gap, sign) {
+            (Gap::Other, _) => Gap::Other,
+            // Nothing that belongs together stands this far apart.
+            _ if signs_between > 12 || in_guid => Gap::Other,
+            (Gap::Line, sign) if is_dash(sign) || sign.is_whitespace() => Gap::Line,
+            (_, '\n' | '\r') => Gap::Line,
+            (_, sign) if is_dash(sign) => Gap::Dash,
+            (gap, sign) if sign.is_whitespace() => gap,
+            _ => Gap::Other,
+        };
+    }
+    groups.extend(current);
+    groups
+}
+
+fn is_digit(sign: char) -> bool {
+    sign.is_ascii_digit() || ('\u{FF10}'..='\u{FF19}').contains(&sign)
+}
+
+fn is_dash(sign: char) -> bool {
+    matches!(
+        sign,
+        '-' | '\u{00AD}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}'
+    )
+}
+
+/// What a text says besides the key.
+#[derive(Debug, Clone)]
+pub struct RenderContext {
+    /// What the person calls the drive.
+    pub drive: String,
+    /// The date, as it is to be shown.
+    pub saved_on: String,
+}
+
+/// The two forms of our text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// UTF-16 with its mark and Windows' line ends: what Windows itself writes, so that its users' tools read it.
+    Windows,
+    /// UTF-8 with plain line ends.
+    Plain,
+}
+
+/// Writes a recovery key with its identifier, laid out as Windows does: a label, then the value behind a tab.
+///
+/// `None` for a record that holds a key file, which is not text.
+#[must_use]
+pub fn render(record: &RecoveryRecord, context: &RenderContext, style: Style) -> Option<SecretBytes> {
+    let RecordKey::RecoveryPassword(password) = &record.key else {
+        return None;
+    };
+    let digits = password.to_digits();
+    let mut text = Zeroizing::new(String::with_capacity(2048));
+    let one_line = |value: &str| value.replace(|sign: char| sign.is_control(), " ");
+    let _ = write!(
+        text,
+        "BitLocker recovery key\n\
+         \n\
+         Drive: {}\n\
+         Saved: {}\n\
+         \n\
+         Identifier:\n\
+         \n\
+         \t{}\n\
+         \n\
+         The recovery screen shows a key ID. If it starts like the identifier above, this is the key to type:\n\
+         \n\
+         Recovery Key:\n\
+         \n\
+         \t{}\n\
+         \n\
+         If it starts differently, this key is for another drive. Whoever has this file can open the drive: keep it \
+         away from the computer.\n\
+         `keyhaven verify DRIVE FILE` proves at any time that this file still opens the drive.\n",
+        one_line(&context.drive),
+        one_line(&context.saved_on),
+        record.protector_id,
+        digits.expose_secret(),
+    );
+    Some(match style {
+        Style::Plain => SecretBytes::copy_of(text.as_bytes()),
+        Style::Windows => {
+            let text = Zeroizing::new(text.replace('\n', "\r\n"));
+            let units = std::iter::once(0xFEFF).chain(text.encode_utf16());
+            SecretBytes::from(units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use keyhaven_crypto::Secret;
+    use keyhaven_fve::format::FileTime;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "284867-596541-514998-422114-660297-261613-215424-199408";
+    const ID: &str = "64311DEA-4587-4029-924A-BA299647998E";
+
+    fn keys(text: &str) -> Vec<(Vec<String>, Option<String>)> {
+        scan(text)
+            .into_iter()
+            .map(|found| {
+                let ids = found.ids.iter().map(Guid::to_string).collect();
+                match found.content {
+                    FoundContent::Key(Credential::RecoveryPassword(key)) => {
+                        (ids, Some(key.to_digits().expose_secret().to_owned()))
+                    }
+                    _ => (ids, None),
+                }
+            })
+            .collect()
+    }
+
+    fn one(text: &str) {
+        assert_eq!(
+            keys(text),
+            [(vec![ID.to_owned()], Some(KEY.to_owned()))],
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn keys_are_found_in_all_forms() {
+        one(&format!(
+            "Bezeichner:\r\n\r\n\t{ID}\r\n\r\nWiederherstellungsschlüssel:\r\n\r\n\t{KEY}\r\n"
+        ));
+        one(&format!(
+            "    Numerical Password:\n      ID: {{{}}}\n      Password:\n        {KEY}\n",
+            ID.to_lowercase()
+        ));
+        one(&format!("\"{ID}\";\"{KEY}\""));
+        one(&format!("{KEY},PC-7,{ID}\n"));
+        one(&format!(
+            "{{\"id\":\"{ID}\",\"key\":\"{}\"}}",
+            KEY.replace('-', "")
+        ));
+        one(&format!("{ID} {}", KEY.replace('-', " ")));
+        one(&format!("{ID} {}", KEY.replace('-', "\u{2011}")));
+        one(&format!("{ID}\n{}", KEY.replacen("422114-", "422114-\r\n", 1)));
+        one(&format!("{ID}\n{}", KEY.replacen("422114-", "422114\n", 1)));
+        let full_width: String = KEY
+            .chars()
+            .map(|sign| {
+                sign.to_digit(10)
+                    .and_then(|digit| char::from_u32(0xFF10 + digit))
+                    .unwrap_or(sign)
+            })
+            .collect();
+        one(&format!("{ID}\n{full_width}"));
+    }
+
+    #[test]
+    fn each_key_has_its_own_identifiers() {
+        let other = "11111111-2222-3333-4444-555555555555";
+        let text = format!("{ID}\n{KEY}\n{other}\n{KEY}\n");
+        let found = keys(&text);
+        assert_eq!(found[0].0[0], ID);
+        assert_eq!(found[1].0[0], other);
+    }
+
+    #[test]
+    fn nearly_keys_are_mistyped_and_other_numbers_are_nothing() {
+        let mistyped = |text: &str| match scan(text).remove(0).content {
+            FoundContent::Mistyped(mistyped) => mistyped.bad_blocks(),
+            FoundContent::Key(_) => panic!("{text}"),
+        };
+        assert_eq!(mistyped(&KEY.replace("514998", "514996")), [3]);
+        assert_eq!(mistyped(&KEY.replace("514998", "51499")), [3]);
+        assert_eq!(mistyped(&KEY.replace('-', " ").replace("660297", "660298")), [5]);
+        for text in [
+            "030 123456-78, 2021-10-08 18:10:06, IBAN DE02 1203 0000 0000 2020 51",
+            "123456 123456 123456 123456 123456 123456 123456",
+            &"9".repeat(47),
+            &"9".repeat(60),
+            "",
+        ] {
+            assert!(scan(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_encoding_is_decoded_and_data_are_not_text() {
+        let text = "Schlüssel\r\n\t284867";
+        let le: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let be: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [&[0xEF, 0xBB, 0xBF], text.as_bytes()].concat(),
+            [&[0xFF, 0xFE], &le[..]].concat(),
+            [&[0xFE, 0xFF], &be[..]].concat(),
+            le,
+            be,
+            text.chars().map(|sign| sign as u8).collect(),
+        ] {
+            assert_eq!(decode(&bytes).as_deref().map(String::as_str), Some(text));
+        }
+        assert!(decode(&(0..=255).cycle().take(4096).collect::<Vec<u8>>()).is_none());
+        assert!(decode(&[0; 1000]).is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn what_we_write_we_find(key in any::<[u8; 16]>(), id in any::<[u8; 16]>(), drive in ".{0,40}") {
+            let record = RecoveryRecord {
+                volume_id: Guid::from_bytes([3; 16]),
+                protector_id: Guid::from_bytes(id),
+                description: None,
+                modified: FileTime(0),
+                key: RecordKey::RecoveryPassword(RecoveryPassword::from_key(Secret::from(key))),
+            };
+            // A drive whose name is a key would be a second one.
+            let drive = drive.replace(is_digit, "x");
+            let context = RenderContext { drive, saved_on: "24 November 2026".to_owned() };
+            for style in [Style::Windows, Style::Plain] {
+                let bytes = render(&record, &context, style).expect("text");
+                let found = scan(&decode(bytes.expose_secret()).expect("text"));
+                prop_assert_eq!(found.len(), 1);
+                prop_assert_eq!(found[0].ids.first(), Some(&record.protector_id));
+                let FoundContent::Key(Credential::RecoveryPassword(again)) = &found[0].content else {
+                    panic!("not a key")
+                };
+                prop_assert_eq!(again.key(), &Secret::from(key));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "[0-9 \\-\u{ff11}\n]{0,120}") {
+            if let Some(decoded) = decode(&bytes) {
+                let _ = scan(&decoded);
+            }
+            let _ = scan(&text);
+        }
+    }
+}
