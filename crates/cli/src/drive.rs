@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
 use keyhaven_disk::content::{self, Content};
-use keyhaven_disk::partition::{self, Partition, PartitionTable};
+use keyhaven_disk::partition::{self, Partition, PartitionTable, TableKind};
 use keyhaven_disk::{Device, ReadError};
 use keyhaven_fve::{CopyProblem, OpenError, OpenOptions, Volume};
 
@@ -105,8 +105,8 @@ impl Opening<'_> {
         let Some(partition) = table.partition(number) else {
             return Err(
                 CliError::could_not(format!("`{name}` has no partition {number}")).hint(format!(
-                    "it is a {} disk with {}",
-                    table.kind,
+                    "it is {} disk with {}",
+                    with_article(table.kind),
                     describe_partitions(&table)
                 )),
             );
@@ -143,14 +143,19 @@ impl Opening<'_> {
         }
         let chosen = match found.as_slice() {
             [] => {
-                return Err(CliError::could_not(format!(
-                    "`{name}` is a {} disk with no BitLocker partition ({})",
-                    table.kind,
+                let refused = CliError::could_not(format!(
+                    "`{name}` is {} disk with no BitLocker partition ({})",
+                    with_article(table.kind),
                     describe_partitions(table)
-                ))
-                .hint(format!(
-                    "if the start of a BitLocker partition is overwritten, name it: `{name}#1`; it is then searched"
-                )));
+                ));
+                return Err(match table.partitions.first() {
+                    Some(first) => refused.hint(format!(
+                        "if the start of a BitLocker partition is overwritten, name it, as in `{name}#{}`; it is \
+                         then searched",
+                        first.number
+                    )),
+                    None => refused,
+                });
             }
             [only] => *only,
             several => {
@@ -287,6 +292,13 @@ fn read_table(disk: &Device, path: &Path) -> Result<Option<PartitionTable>, CliE
                 .because(&error),
         ),
     })
+}
+
+fn with_article(kind: TableKind) -> String {
+    match kind {
+        TableKind::Mbr { .. } => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
 }
 
 fn describe_partitions(table: &PartitionTable) -> String {

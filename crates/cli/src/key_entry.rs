@@ -16,8 +16,10 @@ pub(crate) struct KeyEntry {
 
 impl KeyEntry {
     /// Says what to type, before the first prompt.
-    pub(crate) const INTRODUCTION: &str = "The recovery key has 48 digits in 8 blocks of 6. Type one block at a time, several, or all; \
-         each is checked at once. `b` goes back one block.\n";
+    pub(crate) const INTRODUCTION: &str = "\
+The recovery key has 48 digits in 8 blocks of 6. Type one block at a time,
+several, or all; each is checked at once. `b` goes back one block.
+";
 
     /// Returns what to ask next.
     pub(crate) fn prompt(&self) -> String {
@@ -97,11 +99,11 @@ impl KeyEntry {
 
 fn describe(bad: &BadBlock) -> Zeroizing<String> {
     let corrections = match bad.corrections_text() {
-        Some(texts) => Zeroizing::new(format!("; did you mean {}?", *texts)),
+        Some(texts) => Zeroizing::new(format!("    did you mean {}?\n", *texts)),
         None => Zeroizing::default(),
     };
     Zeroizing::new(format!(
-        "  block {} {}{}\n",
+        "  block {} {}\n{}",
         bad.number, bad.problem, *corrections
     ))
 }
@@ -161,7 +163,7 @@ mod tests {
         let answer = entry.feed(&REAL.replace("514998", "574998"));
         assert!(answer.starts_with("  block 3 is mistyped"), "{}", *answer);
         assert!(answer.contains("did you mean 514998"), "{}", *answer);
-        assert_eq!(answer.lines().count(), 1);
+        assert_eq!(answer.lines().count(), 2);
         assert_eq!(entry.prompt(), "Block 3 of 8: ");
         assert_eq!(*entry.feed("514998"), "");
         assert_is_real(&entry);
@@ -173,7 +175,7 @@ mod tests {
         assert!(
             entry
                 .feed("28486")
-                .contains("block 1 has 5 digits, expected 6; did you mean")
+                .contains("block 1 has 5 digits, expected 6\n    did you mean ")
         );
         assert!(entry.feed("2848677").contains("block 1 has 7 digits"));
         assert!(entry.feed("28486x").contains("character 6 is not"));

@@ -223,7 +223,7 @@ pub(super) fn method_name(volume: &Volume) -> String {
 /// What must be known about a kind of protector to make use of it.
 fn advice(kind: ProtectorKind) -> Option<&'static str> {
     match kind {
-        ProtectorKind::ClearKey => Some("protection is suspended, anyone can read this drive"),
+        ProtectorKind::ClearKey => Some("anyone can read this drive"),
         ProtectorKind::Tpm | ProtectorKind::TpmStartupKey | ProtectorKind::NetworkUnlock => {
             Some("works only in the computer that it was made for")
         }

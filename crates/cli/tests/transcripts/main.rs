@@ -1,0 +1,6 @@
+//! What the program says and how it exits, for everything that a person may try.
+
+mod inputs;
+mod key_check;
+mod transcript;
+mod usage;
