@@ -44,6 +44,33 @@ impl Interrupt {
         }
     }
 
+    /// Waits until there is something to read, or Ctrl-C: a read would go on after the signal and never notice.
+    #[cfg(unix)]
+    pub(crate) fn wait_for_input(&self, input: &impl std::os::fd::AsFd) -> Result<(), CliError> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        // The signal may come to another thread, or just before the call.
+        const LOOK_AGAIN: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 200_000_000,
+        };
+        loop {
+            let ready = poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&LOOK_AGAIN));
+            self.check()?;
+            match ready {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                // Some systems cannot poll a terminal; the read then waits by itself.
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Does not wait where the system has no signals: Ctrl-C ends the process there.
+    #[cfg(not(unix))]
+    pub(crate) fn wait_for_input<T>(&self, _: &T) -> Result<(), CliError> {
+        self.check()
+    }
+
     /// Tells a library's progress callback whether to go on.
     pub(crate) fn flow(&self) -> ControlFlow<()> {
         if self.is_set() {

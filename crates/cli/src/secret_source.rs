@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::interrupt::Interrupt;
 
 /// The options that take a SOURCE or nothing.
 const OPTIONS: &[&str] = &[
@@ -74,7 +75,10 @@ impl SecretSource {
     pub(crate) fn read_line(&self, purpose: &str, context: &Context) -> Result<SecretText, CliError> {
         let bytes = if *self == Self::Stdin {
             context.take_stdin(purpose)?;
-            read_capped(&mut Stdin, purpose, Stop::AtLineEnd)?
+            let mut input = Stdin(&context.interrupt);
+            let bytes = read_capped(&mut input, purpose, Stop::AtLineEnd);
+            context.interrupt.check()?;
+            bytes?
         } else {
             self.read_all(purpose, context)?
         };
@@ -100,12 +104,15 @@ impl SecretSource {
         match self {
             Self::Stdin => {
                 context.take_stdin(purpose)?;
+                let mut input = Stdin(&context.interrupt);
                 let stop = if io::stdin().is_terminal() {
                     Stop::AtLineEnd
                 } else {
                     Stop::AtEnd
                 };
-                read_capped(&mut Stdin, purpose, stop)
+                let bytes = read_capped(&mut input, purpose, stop);
+                context.interrupt.check()?;
+                bytes
             }
             Self::File(path) => {
                 let mut file = open(path, purpose)?;
@@ -298,12 +305,19 @@ fn strip_line_end(text: &mut String) {
 }
 
 /// Standard input without the buffer of the standard library, in which secrets would stay.
-struct Stdin;
+struct Stdin<'a>(&'a Interrupt);
 
-impl Read for Stdin {
+impl Read for Stdin<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         #[cfg(unix)]
-        return Ok(rustix::io::read(rustix::stdio::stdin(), buf)?);
+        {
+            let stdin = rustix::stdio::stdin();
+            // The caller asks the flag itself; this only wakes it.
+            if self.0.wait_for_input(&stdin).is_err() {
+                return Ok(0);
+            }
+            Ok(rustix::io::read(stdin, buf)?)
+        }
         #[cfg(not(unix))]
         return io::stdin().lock().read(buf);
     }
@@ -312,7 +326,6 @@ impl Read for Stdin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interrupt::Interrupt;
     use crate::ui::OutputOptions;
 
     fn context() -> Context {

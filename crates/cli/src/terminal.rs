@@ -86,7 +86,10 @@ impl Terminal {
 
     fn read_some(&mut self, buf: &mut [u8]) -> Result<usize, CliError> {
         loop {
-            self.wait_for_input()?;
+            if let Err(stopped) = self.interrupt.wait_for_input(&self.input) {
+                self.show("\n")?;
+                return Err(stopped);
+            }
             match self.input.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(count) => return Ok(count),
@@ -95,33 +98,5 @@ impl Terminal {
                 }
             }
         }
-    }
-
-    /// Waits until something was typed, or Ctrl-C: a read would go on after the signal and never notice.
-    #[cfg(unix)]
-    fn wait_for_input(&mut self) -> Result<(), CliError> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-        const LOOK_AGAIN: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 200_000_000,
-        };
-        loop {
-            let ready = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&LOOK_AGAIN));
-            if self.interrupt.is_set() {
-                self.show("\n")?;
-                return Err(CliError::stopped());
-            }
-            match ready {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                // Some systems cannot poll a terminal; the read then waits by itself.
-                Ok(_) | Err(_) => return Ok(()),
-            }
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn wait_for_input(&mut self) -> Result<(), CliError> {
-        self.interrupt.check()
     }
 }

@@ -152,3 +152,32 @@ fn sources_that_give_nothing_are_errors() {
         "error: the recovery key is not text in UTF-8 or UTF-16\n"
     );
 }
+
+#[test]
+fn ctrl_c_stops_the_wait_for_input() {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_keyhaven"))
+        .args(["key", "check", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // Once: the second would end it whatever it does. The pipe stays open all the while.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupted.is_ok_and(|status| status.success()));
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(stderr, "stopped; nothing lost\n");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
