@@ -5,7 +5,10 @@
 
 mod exclusive;
 mod file;
+mod pdf;
+mod print;
 mod usb;
+mod vault;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,10 @@ use crate::verdict::{Effort, Verdict, judge};
 
 pub use exclusive::{Written, read_fresh, write_new};
 pub use file::FileDestination;
+pub use pdf::PdfDestination;
+pub use print::PrintDestination;
 pub use usb::UsbDestination;
+pub use vault::VaultDestination;
 
 /// What a saved copy says besides the key.
 #[derive(Debug, Clone)]
