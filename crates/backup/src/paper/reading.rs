@@ -234,3 +234,260 @@ fn push_within(text: &mut Zeroizing<String>, character: char) {
     }
     text.push(character);
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use keyhaven_testkit::tool;
+
+    use super::super::{PageContext, Paper, prove_page, render_pdf};
+    use super::*;
+    use keyhaven_crypto::{Secret, SecretBytes};
+    use keyhaven_fve::format::FileTime;
+    use keyhaven_fve::keys::{ExternalKey, RecoveryPassword};
+    use keyhaven_fve::{Guid, RecordKey, RecoveryRecord};
+    use std::process::{Command, Stdio};
+
+    pub(in super::super) fn record(number: u8) -> RecoveryRecord {
+        let key = Secret::init_with(|key: &mut [u8; 16]| {
+            for (i, byte) in key.iter_mut().enumerate() {
+                *byte = number.wrapping_mul(67).wrapping_add((i as u8).wrapping_mul(37));
+            }
+        });
+        RecoveryRecord {
+            volume_id: Guid::from_bytes([7; 16]),
+            protector_id: Guid::from_bytes([number; 16]),
+            description: None,
+            modified: FileTime(0),
+            key: RecordKey::RecoveryPassword(RecoveryPassword::from_key(key)),
+        }
+    }
+
+    pub(in super::super) fn digits(record: &RecoveryRecord) -> String {
+        match &record.key {
+            RecordKey::RecoveryPassword(key) => key.to_digits().expose_secret().to_owned(),
+            _ => panic!("not a recovery key"),
+        }
+    }
+
+    pub(in super::super) fn page(records: &[RecoveryRecord], drive_name: &str, paper: Paper) -> SecretBytes {
+        let context = PageContext {
+            drive_name: drive_name.to_owned(),
+            saved_on: "24 November 2026".to_owned(),
+            paper,
+        };
+        render_pdf(records, &context).unwrap()
+    }
+
+    #[test]
+    fn every_page_gives_its_key_back_in_both_ways() {
+        let records = [record(1), record(2)];
+        let pdf = page(&records, "Anna's laptop (C:)", Paper::A4);
+        let pages = read_pages(pdf.expose_secret()).unwrap();
+        assert_eq!(pages.len(), 2);
+        for (page, record) in pages.iter().zip(&records) {
+            let text = page.text.expose_secret();
+            assert!(
+                text.contains("Anna's laptop (C:)") && text.contains("24 November 2026"),
+                "{text}"
+            );
+            assert!(text.contains(&digits(record)));
+            let codes: Vec<&str> = page.codes.iter().map(SecretText::expose_secret).collect();
+            assert_eq!(codes, [digits(record)]);
+            let key = prove_page(pdf.expose_secret(), record.protector_id).unwrap();
+            assert_eq!(key.to_digits().expose_secret(), digits(record));
+        }
+        let found = crate::text::scan(pages[1].text.expose_secret());
+        assert!(
+            found
+                .iter()
+                .any(|key| key.ids.first() == Some(&records[1].protector_id))
+        );
+        for key in found {
+            assert!(
+                matches!(key.content, crate::found::FoundContent::Key(_)),
+                "nothing reads as mistyped"
+            );
+        }
+    }
+
+    #[test]
+    fn any_drive_name_fits_on_the_page() {
+        let long = "W".repeat(300);
+        let sixty = "The external drive with all of the photos since 2009 (white)";
+        assert_eq!(sixty.len(), 60);
+        let names = [
+            "",
+            "\u{6f22}\u{5b57}\u{1f600} \u{645}\u{631}\u{62d}\u{628}\u{627}",
+            "a\0b\nc\u{202e}d",
+            sixty,
+            &long,
+        ];
+        for (name, paper) in names
+            .into_iter()
+            .flat_map(|name| [(name, Paper::A4), (name, Paper::Letter)])
+        {
+            let records = [record(3)];
+            let pdf = page(&records, name, paper);
+            assert!(
+                prove_page(pdf.expose_secret(), records[0].protector_id).is_ok(),
+                "{name:?}"
+            );
+            if name == sixty {
+                let pages = read_pages(pdf.expose_secret()).unwrap();
+                assert!(pages[0].text.expose_secret().contains(sixty), "it is not cut");
+            }
+        }
+    }
+
+    #[test]
+    fn the_file_says_nothing_but_the_page() {
+        let records = [record(4)];
+        let pdf = page(&records, "drive", Paper::A4);
+        let again = page(&records, "drive", Paper::A4);
+        assert_eq!(
+            pdf.expose_secret(),
+            again.expose_secret(),
+            "the same page is the same file"
+        );
+        assert!(
+            pdf.expose_secret().len() < 64 << 10,
+            "{}",
+            pdf.expose_secret().len()
+        );
+        let raw = String::from_utf8_lossy(pdf.expose_secret()).into_owned();
+        for leak in [
+            "CreationDate",
+            "ModDate",
+            "/Author",
+            "/Creator",
+            &digits(&records[0]),
+        ] {
+            assert!(!raw.contains(leak), "{leak}");
+        }
+    }
+
+    #[test]
+    fn key_files_are_not_for_paper() {
+        let context = PageContext {
+            drive_name: String::new(),
+            saved_on: String::new(),
+            paper: Paper::A4,
+        };
+        let key = ExternalKey::new(
+            Guid::from_bytes([9; 16]),
+            None,
+            None,
+            FileTime(0),
+            Secret::from([1; 32]),
+        );
+        let records = [RecoveryRecord {
+            key: RecordKey::ExternalKey(key),
+            ..record(5)
+        }];
+        assert_eq!(
+            render_pdf(&records, &context).unwrap_err(),
+            PaperError::NothingToPrint
+        );
+    }
+
+    #[test]
+    fn other_programs_read_the_page_the_same_way() {
+        let (Some(text), Some(raster), Some(code)) = (
+            tool::find("pdftotext"),
+            tool::find("pdftoppm"),
+            tool::find("zbarimg"),
+        ) else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(6);
+        let pdf = page(std::slice::from_ref(&record), "drive", Paper::A4);
+        std::fs::write(folder.path().join("page.pdf"), pdf.expose_secret()).unwrap();
+        let run = |program, arguments: &[&str]| {
+            let output = Command::new(program)
+                .args(arguments)
+                .current_dir(folder.path())
+                .stderr(Stdio::null())
+                .output()
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let found = crate::text::scan(&run(text, &["-layout", "page.pdf", "-"]));
+        assert!(!found.is_empty());
+        for key in found {
+            match key.content {
+                crate::found::FoundContent::Key(keyhaven_fve::Credential::RecoveryPassword(key)) => {
+                    assert_eq!(key.to_digits().expose_secret(), digits(&record));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        run(raster, &["-r", "100", "-png", "page.pdf", "page"]);
+        assert_eq!(run(code, &["-q", "--raw", "page-1.png"]).trim(), digits(&record));
+    }
+
+    #[test]
+    fn what_is_no_pdf_is_refused() {
+        assert_eq!(read_pdf(b"hello").unwrap_err(), PaperError::NotAPdf);
+        let error = read_pdf(&vec![0; MAX_BYTES + 1]).unwrap_err();
+        assert!(matches!(error, PaperError::TooLarge { .. }));
+        let records: Vec<RecoveryRecord> = (0..51).map(record).collect();
+        let pdf = page(&records, "drive", Paper::A4);
+        assert_eq!(
+            read_pdf(pdf.expose_secret()).unwrap_err(),
+            PaperError::TooManyPages {
+                actual: 51,
+                limit: 50
+            }
+        );
+    }
+
+    /// Damages a page in many ways: each is read or refused, and takes nothing down.
+    fn survive(rounds: u64) -> (usize, usize) {
+        let pdf = page(&[record(7)], "drive", Paper::A4);
+        let (mut read, mut refused) = (0, 0);
+        // A generator of our own keeps the rounds the same on every machine.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for _ in 0..rounds {
+            let mut bytes = pdf.expose_secret().to_vec();
+            for _ in 0..=next(12) {
+                let at = next(bytes.len());
+                match next(4) {
+                    0 => bytes[at] = next(256) as u8,
+                    1 => bytes.truncate(at.max(64)),
+                    2 => bytes[at] ^= 1 << next(8),
+                    _ => {
+                        let (from, len) = (next(bytes.len()), next(64));
+                        let piece: Vec<u8> = bytes.iter().skip(from).take(len).copied().collect();
+                        bytes.splice(at..at, piece);
+                    }
+                }
+            }
+            match read_pdf(&bytes) {
+                Ok(_) => read += 1,
+                Err(PaperError::NotAPdf | PaperError::Encrypted) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (read, refused)
+    }
+
+    #[test]
+    fn damaged_pdfs_are_survived() {
+        let (read, refused) = survive(12);
+        assert_eq!(read + refused, 12);
+    }
+
+    #[test]
+    #[ignore = "takes minutes"]
+    fn thousands_of_damaged_pdfs_are_survived() {
+        let (read, refused) = survive(2000);
+        eprintln!("{read} read, {refused} refused");
+    }
+}
