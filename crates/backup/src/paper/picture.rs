@@ -174,6 +174,18 @@ fn span(index: usize, to: usize, from: usize) -> (usize, usize) {
     (start, ((index + 1) * from / to).clamp(start + 1, from))
 }
 
+/// Looks for codes on a page that was rendered, not photographed: it is straight and clean unless it shows a scan.
+pub(super) fn codes_on_page(page: &Greyscale) -> Vec<SecretText> {
+    let codes = page.decode();
+    if !codes.is_empty() {
+        return codes;
+    }
+    page.shrunk_to(page.longer_side().min(1000))
+        .and_then(|smaller| smaller.levelled())
+        .map(|levelled| levelled.decode())
+        .unwrap_or_default()
+}
+
 /// Looks for codes in ever more forgiving ways and stops at the first that finds some.
 pub(super) fn codes_in(picture: Greyscale) -> Vec<SecretText> {
     let longer = picture.longer_side();

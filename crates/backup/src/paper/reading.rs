@@ -20,7 +20,7 @@ use keyhaven_crypto::SecretText;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::PaperError;
-use super::picture::{Greyscale, codes_in};
+use super::picture::{Greyscale, codes_on_page};
 use super::reader_thread::on_reader_thread;
 
 const MAX_BYTES: usize = 16 << 20;
@@ -99,7 +99,9 @@ fn read_document(bytes: Arc<Zeroizing<Vec<u8>>>) -> Result<Vec<PageReading>, Pap
         .iter()
         .map(|page| PageReading {
             text: text_of(&pdf, page),
-            codes: rendered(page).map(codes_in).unwrap_or_default(),
+            codes: rendered(page)
+                .map(|page| codes_on_page(&page))
+                .unwrap_or_default(),
         })
         .collect())
 }
@@ -424,6 +426,43 @@ pub(super) mod tests {
         }
         run(raster, &["-r", "100", "-png", "page.pdf", "page"]);
         assert_eq!(run(code, &["-q", "--raw", "page-1.png"]).trim(), digits(&record));
+    }
+
+    /// A page as plain programs make them: a font that every viewer has, words moved apart, lines drawn bottom up.
+    #[test]
+    fn pages_of_other_programs_are_read() {
+        let record = record(8);
+        let digits = digits(&record);
+        let (above, below) = digits.split_at(28);
+        let spaced = above.replace('-', ") -20 (-) -30 (");
+        let content = format!(
+            "BT /F1 12 Tf 72 660 Td ({below}) Tj ET\nBT /F1 12 Tf 72 700 Td [(Key ) -250 (ID: )] TJ ({}) Tj ET\n\
+             BT /F1 12 Tf 72 674 Td [({spaced})] TJ ET",
+            record.protector_id
+        );
+        let objects = [
+            "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
+            "<</Type/Pages/Kids[3 0 R]/Count 1>>".to_owned(),
+            "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>".to_owned(),
+            format!("<</Length {}>>stream\n{content}\nendstream", content.len()),
+            "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>".to_owned(),
+        ];
+        let mut pdf = "%PDF-1.4\n".to_owned();
+        for (index, object) in objects.iter().enumerate() {
+            pdf.push_str(&format!("{} 0 obj\n{object}\nendobj\n", index + 1));
+        }
+        // Without a table of where things are: such files exist, and viewers open them.
+        pdf.push_str("trailer<</Root 1 0 R/Size 6>>\n%%EOF\n");
+        let texts = read_pdf(pdf.as_bytes()).unwrap();
+        let found = crate::text::scan(texts[0].expose_secret());
+        assert_eq!(found.len(), 1, "{}", texts[0].expose_secret());
+        assert_eq!(found[0].ids, [record.protector_id]);
+        match &found[0].content {
+            crate::found::FoundContent::Key(keyhaven_fve::Credential::RecoveryPassword(key)) => {
+                assert_eq!(key.to_digits().expose_secret(), digits);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
