@@ -26,7 +26,7 @@ pub(crate) struct DriveArgs {
 }
 
 /// How damaged metadata are treated.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MetadataArgs {
     /// Use this copy of the drive's metadata and no other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -57,6 +57,11 @@ pub(crate) struct Drive {
 }
 
 impl DriveArgs {
+    /// Returns the device or file itself, without the number of a partition.
+    pub(crate) fn path(&self) -> PathBuf {
+        split_partition(&self.drive).map_or_else(|| PathBuf::from(&self.drive), |(path, _)| path)
+    }
+
     /// Finds the volume and says aloud what was chosen and what is damaged.
     ///
     /// # Errors

@@ -43,6 +43,15 @@ impl CliError {
         }
     }
 
+    /// The answer is no, and there is more to say about it than a verb prints.
+    pub(crate) fn no(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hints: Vec::new(),
+            exit: Exit::No,
+        }
+    }
+
     /// Ctrl-C was pressed.
     pub(crate) fn stopped() -> Self {
         Self {

@@ -3,6 +3,7 @@
 //! A verb is a file in [`commands`]. What a person sees goes through [`ui`], what goes wrong is an [`error`], and a
 //! secret comes in through a [`secret_source`]. Everything else is the libraries'.
 
+mod advice;
 mod args;
 mod commands;
 mod context;
@@ -10,11 +11,16 @@ mod drive;
 mod error;
 mod interrupt;
 mod key_entry;
+mod key_source;
+mod ledger_file;
+mod looking;
 mod mistyped;
 mod process;
 mod secret_source;
 mod terminal;
 mod ui;
+mod unlocking;
+mod vault_args;
 
 use std::process::ExitCode;
 

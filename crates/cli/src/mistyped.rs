@@ -4,6 +4,8 @@ use keyhaven_crypto::SecretText;
 use keyhaven_fve::keys::{BLOCKS, BlockProblem, MistypedRecoveryPassword, RecoveryPassword, suggestions};
 use zeroize::Zeroizing;
 
+use crate::error::CliError;
+
 /// Digits in a block.
 pub(crate) const DIGITS: usize = 6;
 
@@ -46,6 +48,19 @@ pub(crate) fn bad_blocks(text: &str, mistyped: &MistypedRecoveryPassword) -> Vec
                 .unwrap_or_default(),
         })
         .collect()
+}
+
+/// Says what is wrong with a recovery key that was given, and what may have been meant.
+pub(crate) fn refusal(text: &str, mistyped: &MistypedRecoveryPassword) -> CliError {
+    let refused = CliError::no(mistyped.to_string());
+    match bad_blocks(text, mistyped).first() {
+        // The corrections are all but the key itself: they are shown where somebody asks for them.
+        Some(bad) => refused.hint(format!(
+            "look at block {} again; `keyhaven key check` offers the likely corrections",
+            bad.number
+        )),
+        None => refused.hint("a recovery key has 48 digits in 8 blocks of 6"),
+    }
 }
 
 /// Looks at one block by itself.

@@ -27,6 +27,7 @@ const OPTIONS: &[&str] = &[
     "--vmk",
     "--fvek",
     "--pin",
+    "--passphrase",
 ];
 
 /// No secret is longer than this, in bytes.
@@ -68,10 +69,6 @@ impl SecretSource {
     }
 
     /// Reads one line of text: a password. `purpose` names it in errors: "the password".
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the first verb that unlocks takes a password")
-    )]
     pub(crate) fn read_line(&self, purpose: &str, context: &Context) -> Result<SecretText, CliError> {
         let bytes = if *self == Self::Stdin {
             context.take_stdin(purpose)?;
@@ -134,6 +131,12 @@ impl SecretSource {
             },
         }
     }
+}
+
+/// Reads what follows an option that was given something.
+pub(crate) fn required(text: &OsStr) -> Result<SecretSource, CliError> {
+    SecretSource::parse(text)
+        .ok_or_else(|| CliError::could_not("what is given there is no way to read a secret").hint(HOW_TO))
 }
 
 /// Gives each option of a secret the SOURCE that follows it, so that whatever else follows is an argument of its own.

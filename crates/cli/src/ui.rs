@@ -120,9 +120,13 @@ impl Ui {
     }
 
     /// Asks for a password, which is not shown.
-    #[expect(dead_code, reason = "the first verb that unlocks asks for it")]
     pub(crate) fn ask_password(&self, prompt: &str) -> Result<SecretText, CliError> {
         self.terminal("the password")?.ask_hidden(&printable(prompt))
+    }
+
+    /// Asks for a line, which is shown as it is typed.
+    pub(crate) fn ask_line(&self, prompt: &str) -> Result<String, CliError> {
+        Ok(self.terminal("an answer")?.ask(&printable(prompt))?.to_string())
     }
 
     /// Asks for a recovery key, which is shown, and checks each block as it comes.
@@ -141,7 +145,6 @@ impl Ui {
     }
 
     /// Asks a question whose answer is no unless it is yes.
-    #[expect(dead_code, reason = "the first verb that changes something asks")]
     pub(crate) fn confirm(&self, question: &str) -> Result<bool, CliError> {
         let mut terminal = self.terminal("the answer")?;
         let answer = terminal.ask(&format!("{} [y/N] ", printable(question)))?;
@@ -163,7 +166,6 @@ impl Ui {
     }
 
     /// Lets the person choose one or more of several ("1,3"); returns their indices in the order of the answer.
-    #[expect(dead_code, reason = "the wizard asks for places")]
     pub(crate) fn choose_several(&self, question: &str, choices: &[String]) -> Result<Vec<usize>, CliError> {
         let mut terminal = self.terminal("the answer")?;
         terminal.show(&list(question, choices))?;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 use keyhaven_crypto::{Secret, SecretBytes, SecretText};
 use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
-use keyhaven_fve::{Credential, ProtectorKind, Unlocked, Volume};
+use keyhaven_fve::{Credential, Guid, ProtectorKind, Unlocked, Volume};
 use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::key_source;
-use crate::secret_source::SecretSource;
+use crate::secret_source::{self, SecretSource};
 
 /// One way to unlock a drive. Without any, a drive whose protection is suspended is opened as it is, and for others you
 /// are asked.
@@ -23,11 +23,11 @@ pub(crate) struct UnlockArgs {
     /// Unlock with the recovery key: from a SOURCE, or asked for
     ///
     /// `file:PATH` may be any file that has the key in it: the text file that Windows saves, a page, a photo of one.
-    #[arg(long, value_name = "SOURCE", num_args = 0..=1, visible_alias = "recovery-password", help_heading = "Unlocking")]
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, require_equals = true, visible_alias = "recovery-password", help_heading = "Unlocking")]
     recovery_key: Option<Option<OsString>>,
 
     /// Unlock with a password: from a SOURCE, or asked for
-    #[arg(long, value_name = "SOURCE", num_args = 0..=1, help_heading = "Unlocking")]
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, require_equals = true, help_heading = "Unlocking")]
     password: Option<Option<OsString>>,
 
     /// Unlock with a startup key file (.BEK)
@@ -35,11 +35,11 @@ pub(crate) struct UnlockArgs {
     startup_key: Option<PathBuf>,
 
     /// Unlock with the volume master key, 64 hexadecimal digits from a SOURCE
-    #[arg(long, value_name = "SOURCE", num_args = 0..=1, help_heading = "Unlocking")]
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, require_equals = true, help_heading = "Unlocking")]
     vmk: Option<Option<OsString>>,
 
     /// Unlock with the full volume encryption key, hexadecimal digits from a SOURCE
-    #[arg(long, value_name = "SOURCE", num_args = 0..=1, help_heading = "Unlocking")]
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, require_equals = true, help_heading = "Unlocking")]
     fvek: Option<Option<OsString>>,
 }
 
@@ -47,7 +47,9 @@ impl UnlockArgs {
     /// Opens a volume, or says why not and what else there is.
     pub(crate) fn unlock(&self, volume: &Volume, context: &Context) -> Result<Unlocked, CliError> {
         if let Some(unlocked) = volume.unlock_decrypted() {
-            context.ui.say("this drive is not encrypted: nothing has to be unlocked");
+            context
+                .ui
+                .say("this drive is not encrypted: nothing has to be unlocked");
             return Ok(unlocked);
         }
         let suspended = volume.metadata().is_suspended();
@@ -59,7 +61,29 @@ impl UnlockArgs {
             None if suspended => (Credential::ClearKey, "the open key"),
             None => ask(volume, context)?,
         };
-        volume.unlock(&credential).map_err(|error| advice::unlock_error(&error, what, volume))
+        volume
+            .unlock(&credential)
+            .map_err(|error| advice::unlock_error(&error, what, volume))
+    }
+
+    /// Tells whether a way to unlock was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.recovery_key.is_some()
+            || self.password.is_some()
+            || self.startup_key.is_some()
+            || self.vmk.is_some()
+            || self.fvek.is_some()
+    }
+
+    /// Proves that what was given opens a volume; returns the protector that it opens.
+    pub(crate) fn prove(&self, volume: &Volume, context: &Context) -> Result<Option<Guid>, CliError> {
+        let Some((credential, what)) = self.credential(volume, context)? else {
+            return Ok(None);
+        };
+        let proof = volume
+            .prove(&credential)
+            .map_err(|error| advice::unlock_error(&error, what, volume))?;
+        Ok(proof.protector_id)
     }
 
     /// Returns the credential that the options give, and its name for messages.
@@ -80,10 +104,16 @@ impl UnlockArgs {
                 Some(source) => source.read_line("the password", context)?,
                 None => context.ui.ask_password("Password of the drive: ")?,
             };
-            return Ok(Some((Credential::Password(Password::new(password)), "the password")));
+            return Ok(Some((
+                Credential::Password(Password::new(password)),
+                "the password",
+            )));
         }
         if let Some(path) = &self.startup_key {
-            return Ok(Some((Credential::ExternalKey(key_source::startup_key(path)?), "the startup key")));
+            return Ok(Some((
+                Credential::ExternalKey(key_source::startup_key(path)?),
+                "the startup key",
+            )));
         }
         if let Some(source) = &self.vmk {
             let bytes = hexadecimal(source, "the volume master key", context)?;
@@ -98,7 +128,10 @@ impl UnlockArgs {
         }
         if let Some(source) = &self.fvek {
             let bytes = hexadecimal(source, "the full volume encryption key", context)?;
-            return Ok(Some((Credential::FullVolumeEncryptionKey(bytes), "the full volume encryption key")));
+            return Ok(Some((
+                Credential::FullVolumeEncryptionKey(bytes),
+                "the full volume encryption key",
+            )));
         }
         Ok(None)
     }
@@ -106,15 +139,7 @@ impl UnlockArgs {
 
 /// Reads what follows an option: a SOURCE, or nothing.
 fn source_of(value: &Option<OsString>) -> Result<Option<SecretSource>, CliError> {
-    value
-        .as_deref()
-        .map(|text| {
-            SecretSource::parse(text).ok_or_else(|| {
-                CliError::could_not("what is given there is no way to read a secret")
-                    .hint("use nothing (to be asked), `-` (standard input), `file:PATH`, `fd:N` or `env:NAME`")
-            })
-        })
-        .transpose()
+    value.as_deref().map(secret_source::required).transpose()
 }
 
 fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPassword, CliError> {
@@ -126,7 +151,10 @@ fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPasswo
         .map(|protector| protector.id().key_id())
         .collect();
     if !ids.is_empty() {
-        context.ui.say(&format!("This drive's recovery key has the key ID {}.", ids.join(" or ")));
+        context.ui.say(&format!(
+            "This drive's recovery key has the key ID {}.",
+            ids.join(" or ")
+        ));
     }
     context.ui.ask_recovery_key()
 }
@@ -135,13 +163,19 @@ fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPasswo
 fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str), CliError> {
     let options = advice::options_for(volume);
     if options.is_empty() {
-        return Err(CliError::no("none of the ways to unlock this drive can be used here").hint(
-            "see them with `keyhaven info`; a TPM opens its drive only in its own computer, started as always",
-        ));
+        let present: Vec<ProtectorKind> = volume
+            .metadata()
+            .protectors()
+            .iter()
+            .map(|own| own.kind())
+            .collect();
+        return Err(CliError::no("the drive cannot be unlocked here").hint(advice::no_way_in(&present)));
     }
     if !context.ui.is_interactive() {
-        return Err(CliError::could_not("the drive is locked and no way to unlock it was given")
-            .hint(format!("this drive can be opened with {}", options.join(", "))));
+        return Err(
+            CliError::could_not("the drive is locked and no way to unlock it was given")
+                .hint(format!("this drive can be opened with {}", options.join(", "))),
+        );
     }
     let kinds = [
         (ProtectorKind::Password, "its password"),
@@ -149,19 +183,24 @@ fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str),
         (ProtectorKind::StartupKey, "a startup key file (.BEK)"),
     ];
     let protectors = volume.metadata().protectors();
-    let present: Vec<_> =
-        kinds.iter().filter(|(kind, _)| protectors.iter().any(|protector| protector.kind() == *kind)).collect();
+    let present: Vec<_> = kinds
+        .iter()
+        .filter(|(kind, _)| protectors.iter().any(|protector| protector.kind() == *kind))
+        .collect();
     let choice = match present.as_slice() {
         [_] => 0,
         several => {
             let choices: Vec<String> = several.iter().map(|(_, name)| (*name).to_owned()).collect();
-            context.ui.choose("How do you want to unlock the drive?", &choices)?
+            context
+                .ui
+                .choose("How do you want to unlock the drive?", &choices)?
         }
     };
     match present.get(choice).map(|(kind, _)| *kind) {
-        Some(ProtectorKind::RecoveryPassword) => {
-            Ok((Credential::RecoveryPassword(ask_recovery_key(volume, context)?), "the recovery key"))
-        }
+        Some(ProtectorKind::RecoveryPassword) => Ok((
+            Credential::RecoveryPassword(ask_recovery_key(volume, context)?),
+            "the recovery key",
+        )),
         Some(ProtectorKind::StartupKey) => {
             let path = context.ui.ask_line("Startup key file: ")?;
             let key: ExternalKey = key_source::startup_key(path.trim().as_ref())?;
@@ -182,12 +221,18 @@ fn hexadecimal(
 ) -> Result<SecretBytes, CliError> {
     let text: SecretText = match source_of(source)? {
         Some(source) => source.read_text(what, context)?,
-        None => context.ui.ask_password(&format!("Hexadecimal digits of {what}: "))?,
+        None => context
+            .ui
+            .ask_password(&format!("Hexadecimal digits of {what}: "))?,
     };
     let not_hex = || CliError::could_not(format!("{what} is not a row of hexadecimal digits"));
     let mut bytes = Zeroizing::new(Vec::with_capacity(64));
     let mut high = None;
-    for sign in text.expose_secret().chars().filter(|sign| !sign.is_whitespace() && *sign != ':') {
+    for sign in text
+        .expose_secret()
+        .chars()
+        .filter(|sign| !sign.is_whitespace() && *sign != ':')
+    {
         let digit = u8::try_from(sign.to_digit(16).ok_or_else(not_hex)?).map_err(|_| not_hex())?;
         high = match high {
             None => Some(digit),

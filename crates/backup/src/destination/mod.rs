@@ -20,7 +20,7 @@ use crate::found::FoundKey;
 use crate::verdict::{Effort, Verdict, judge};
 
 pub use exclusive::{Written, read_fresh, write_new};
-pub use file::FileDestination;
+pub use file::{FileDestination, folder_for};
 pub use pdf::PdfDestination;
 pub use print::PrintDestination;
 pub use usb::UsbDestination;

@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
+use indicatif::HumanBytes;
 use keyhaven_disk::copy::{self, CopyError, CopyOptions, CopyReport, FileTarget};
-use keyhaven_disk::{BlockDevice, Device, free_space, map};
+use keyhaven_disk::{Device, free_space, map};
 use serde::Serialize;
 
-use crate::advice;
 use crate::commands::{Run, Verb};
 use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
-use crate::size::size_text;
 use crate::unlocking::UnlockArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Export>();
@@ -85,13 +84,22 @@ impl Run for Export {
                 return Err(error);
             }
         };
-        let map = if report.is_complete() { None } else { Some(write_map(&self.out, &report)?) };
+        let map = if report.is_complete() {
+            None
+        } else {
+            Some(write_map(&self.out, &report)?)
+        };
         self.tell(&drive.name, &report, map.as_deref(), context)
     }
 }
 
 impl Export {
-    fn copy(&self, data: &Device, target: &mut FileTarget, context: &Context) -> Result<CopyReport, CliError> {
+    fn copy(
+        &self,
+        data: &Device,
+        target: &mut FileTarget,
+        context: &Context,
+    ) -> Result<CopyReport, CliError> {
         let mut bar = context.ui.progress("decrypting", data.len_bytes());
         let mut watch = |progress: copy::Progress| {
             bar.set(progress.done_bytes);
@@ -100,12 +108,17 @@ impl Export {
         let options = CopyOptions::default().keep_going(self.keep_going);
         copy::export(data, target, options, &mut watch).map_err(|error| match &error {
             CopyError::Stopped { .. } => CliError::stopped(),
-            CopyError::Read { .. } => CliError::could_not("the drive cannot be read to its end; no image was left behind")
-                .because(&error)
-                .hint("if the image of the drive was cut off, get the whole of it")
-                .hint("`--keep-going` writes what can be read, and a map of what cannot"),
-            _ => CliError::could_not(format!("cannot write `{}`; no part of it was left behind", self.out.display()))
-                .because(&error),
+            CopyError::Read { .. } => {
+                CliError::could_not("the drive cannot be read to its end; no image was left behind")
+                    .because(&error)
+                    .hint("if the image of the drive was cut off, get the whole of it")
+                    .hint("`--keep-going` writes what can be read, and a map of what cannot")
+            }
+            _ => CliError::could_not(format!(
+                "cannot write `{}`; no part of it was left behind",
+                self.out.display()
+            ))
+            .because(&error),
         })
     }
 
@@ -127,19 +140,24 @@ impl Export {
                 bad_ranges: report
                     .bad
                     .iter()
-                    .map(|range| RangeAnswer { offset: range.start, len_bytes: range.len_bytes })
+                    .map(|range| RangeAnswer {
+                        offset: range.start,
+                        len_bytes: range.len_bytes,
+                    })
                     .collect(),
                 map: map.map(|map| map.display().to_string()),
             })?;
         } else {
-            context.ui.say(&format!("wrote {} to {out}", size_text(report.len_bytes)));
+            context
+                .ui
+                .say(&format!("wrote {} to {out}", HumanBytes(report.len_bytes)));
         }
         match map {
             None => Ok(Exit::Done),
             Some(map) => {
                 context.ui.warn(&format!(
                     "the image is not complete: {} could not be read and are zeros in it; see {}",
-                    size_text(report.bad_bytes()),
+                    HumanBytes(report.bad_bytes()),
                     map.display()
                 ));
                 Ok(Exit::CouldNot)
@@ -150,34 +168,42 @@ impl Export {
 
 fn refuse_existing(out: &Path) -> Result<(), CliError> {
     match out.symlink_metadata() {
-        Ok(_) => Err(CliError::could_not(format!("`{}` exists already and is not overwritten", out.display()))
-            .hint("give another name")),
+        Ok(_) => Err(CliError::could_not(format!(
+            "`{}` exists already and is not overwritten",
+            out.display()
+        ))
+        .hint("give another name")),
         Err(_) => Ok(()),
     }
 }
 
 fn check_space(out: &Path, needed: u64) -> Result<(), CliError> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = out
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(CliError::could_not(format!("there is no folder `{}`", folder.display())));
+        return Err(CliError::could_not(format!(
+            "there is no folder `{}`",
+            folder.display()
+        )));
     }
     // Zeros take no space, so this may be too strict; running full half-way is worse.
     match free_space(folder) {
         Ok(free) if free < needed => Err(CliError::could_not(format!(
             "the image needs {}, and `{}` has {} free",
-            size_text(needed),
+            HumanBytes(needed),
             folder.display(),
-            size_text(free)
+            HumanBytes(free)
         ))),
         _ => Ok(()),
     }
 }
 
 fn create(out: &Path) -> Result<FileTarget, CliError> {
-    let file: Result<File, _> = OpenOptions::new().write(true).create_new(true).open(out);
-    file.map(FileTarget::new).map_err(|error| {
-        CliError::could_not(format!("cannot create `{}`", out.display())).because(&error)
-    })
+    let file: std::io::Result<File> = OpenOptions::new().write(true).create_new(true).open(out);
+    file.and_then(FileTarget::new)
+        .map_err(|error| CliError::could_not(format!("cannot create `{}`", out.display())).because(&error))
 }
 
 fn write_map(out: &Path, report: &CopyReport) -> Result<PathBuf, CliError> {
@@ -192,10 +218,10 @@ fn write_map(out: &Path, report: &CopyReport) -> Result<PathBuf, CliError> {
     write().map_err(|error| {
         CliError::could_not(format!(
             "the image is not complete ({}), and the list of what is missing cannot be written to `{}`",
-            size_text(report.bad_bytes()),
+            HumanBytes(report.bad_bytes()),
             path.display()
         ))
-        .hint(advice::chain(&error))
+        .hint(CliError::chain(&error))
     })?;
     Ok(path)
 }

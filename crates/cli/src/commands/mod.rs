@@ -5,14 +5,30 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use crate::context::Context;
 use crate::error::{CliError, Exit};
 
+mod backup;
 mod completions;
 mod drives;
+mod export;
+mod find;
 mod info;
 mod key;
 mod man;
+mod status;
+mod verify;
 
 /// The one list of verbs, in the order of `--help`. Help, completions and manual pages follow it.
-pub(crate) const ALL: &[Verb] = &[drives::VERB, info::VERB, key::VERB, completions::VERB, man::VERB];
+pub(crate) const ALL: &[Verb] = &[
+    drives::VERB,
+    info::VERB,
+    backup::VERB,
+    verify::VERB,
+    status::VERB,
+    find::VERB,
+    key::VERB,
+    export::VERB,
+    completions::VERB,
+    man::VERB,
+];
 
 /// Something that `keyhaven` can be told to do.
 pub(crate) struct Verb {

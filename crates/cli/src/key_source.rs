@@ -1,0 +1,96 @@
+//! Keys that a person has in files: their own digits, Windows' text file, a page, a photo, a vault, a key file.
+
+use std::path::Path;
+
+use keyhaven_backup::found::{FoundContent, FoundKey};
+use keyhaven_backup::{reading, text};
+use keyhaven_fve::keys::{ExternalKey, RecoveryPassword};
+use keyhaven_fve::{Credential, ProtectorKind, Volume};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::mistyped;
+use crate::secret_source::SecretSource;
+use crate::vault_args::AskVault;
+
+/// Reads a recovery key from a SOURCE: 48 digits, or anything that has some in it.
+///
+/// Where it holds several keys, that whose ID is on the drive is taken.
+pub(crate) fn recovery_key(
+    source: &SecretSource,
+    volume: &Volume,
+    context: &Context,
+) -> Result<RecoveryPassword, CliError> {
+    let (found, place) = match source {
+        SecretSource::File(path) => {
+            let mut secrets = AskVault::asking(context);
+            let found = reading::read_file(path, &mut secrets)
+                .map_err(|error| CliError::could_not("cannot read the recovery key").because(&error))?;
+            (found, format!("`{}`", path.display()))
+        }
+        _ => {
+            let typed = source.read_text("the recovery key", context)?;
+            match RecoveryPassword::parse(typed.expose_secret()) {
+                Ok(key) => return Ok(key),
+                Err(error) => {
+                    let found = text::scan(typed.expose_secret());
+                    if found.is_empty() {
+                        return Err(mistyped::refusal(typed.expose_secret(), &error));
+                    }
+                    (found, "what was given".to_owned())
+                }
+            }
+        }
+    };
+    choose(found, volume, &place)
+}
+
+fn choose(found: Vec<FoundKey>, volume: &Volume, place: &str) -> Result<RecoveryPassword, CliError> {
+    let ours: Vec<_> = volume
+        .metadata()
+        .protectors()
+        .iter()
+        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+        .map(|protector| protector.id())
+        .collect();
+    let mut keys = Vec::new();
+    let mut damaged = None;
+    for key in found {
+        let marked = key.ids.iter().any(|id| ours.contains(id));
+        match key.content {
+            FoundContent::Key(Credential::RecoveryPassword(password)) => keys.push((marked, password)),
+            FoundContent::Mistyped(error) => damaged = Some(error),
+            _ => {}
+        }
+    }
+    // A key that is marked as this drive's comes first.
+    keys.sort_by_key(|(marked, _)| !marked);
+    let count = keys.len();
+    match (keys.into_iter().next(), damaged) {
+        (Some((true, key)), _) => Ok(key),
+        (Some((false, key)), _) if count == 1 => Ok(key),
+        (Some(_), _) => Err(CliError::no(format!(
+            "{place} holds {count} recovery keys, and none is marked as this drive's"
+        ))
+        .hint("`keyhaven verify` tries them all")),
+        (None, Some(error)) => Err(
+            CliError::no(format!("the recovery key in {place} is mistyped: {error}"))
+                .hint("`keyhaven key check` offers the likely corrections"),
+        ),
+        (None, None) => Err(CliError::no(format!("there is no recovery key in {place}"))),
+    }
+}
+
+/// Reads a startup key file.
+pub(crate) fn startup_key(path: &Path) -> Result<ExternalKey, CliError> {
+    let read = reading::read_file(path, &mut reading::NoSecrets)
+        .map_err(|error| CliError::could_not("cannot read the startup key").because(&error))?;
+    let key = read.into_iter().find_map(|found| match found.content {
+        FoundContent::Key(Credential::ExternalKey(key)) => Some(key),
+        _ => None,
+    });
+    key.ok_or_else(|| {
+        CliError::could_not(format!("`{}` is not a startup key file (.BEK)", path.display()))
+            .hint("a text file with 48 digits is a recovery key: `--recovery-key file:PATH`")
+    })
+}

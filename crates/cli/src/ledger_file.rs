@@ -1,0 +1,96 @@
+//! Where the list of saved keys is, and writing to it.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use keyhaven_backup::ledger::{Entry, Ledger, time_text};
+use keyhaven_fve::{Guid, ProtectorKind, Volume};
+
+use crate::context::Context;
+
+/// Returns the ledger of this person; `None` where no home folder is known.
+pub(crate) fn ledger() -> Option<Ledger> {
+    // An XDG variable with a relative path is to be ignored (XDG Base Directory Specification).
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
+        .or_else(|| absolute("LOCALAPPDATA"))?;
+    Some(Ledger::at(state.join("keyhaven").join("ledger.json")))
+}
+
+/// Returns the entries of the ledger; a damaged or unreadable one is said and counts as empty.
+pub(crate) fn entries(context: &Context) -> Vec<Entry> {
+    let Some(ledger) = ledger() else { return Vec::new() };
+    match ledger.read() {
+        Ok(read) => {
+            if let Some(aside) = read.set_aside {
+                context.ui.warn(&format!(
+                    "the list of saved keys was damaged and is now `{}`",
+                    aside.display()
+                ));
+            }
+            read.entries
+        }
+        Err(error) => {
+            context.ui.warn(&crate::error::CliError::chain(&error));
+            Vec::new()
+        }
+    }
+}
+
+/// A copy to be noted.
+pub(crate) struct Copy<'a> {
+    pub(crate) protector_id: Guid,
+    pub(crate) place: &'a str,
+    pub(crate) path: Option<&'a Path>,
+    pub(crate) proven: bool,
+}
+
+/// Notes copies of a volume's keys. That it could not be done is said; the copies are fine all the same.
+pub(crate) fn note(volume: &Volume, drive: &str, copies: &[Copy<'_>], now: Timestamp, context: &Context) {
+    if copies.is_empty() {
+        return;
+    }
+    let Some(ledger) = ledger() else {
+        context
+            .ui
+            .warn("no home folder is known, so it is not noted where the key was saved");
+        return;
+    };
+    let now = time_text(now);
+    let entry = |copy: &Copy<'_>| Entry {
+        volume_id: volume.metadata().volume_id().to_string(),
+        protector_id: copy.protector_id.to_string(),
+        kind: kind_of(volume, copy.protector_id).json_name(),
+        place: copy.place.to_owned(),
+        path: copy.path.map(|path| absolute(path).display().to_string()),
+        drive: drive.to_owned(),
+        saved_at: now.clone(),
+        last_proven_at: copy.proven.then(|| now.clone()),
+    };
+    let entries: Vec<Entry> = copies.iter().map(entry).collect();
+    if let Err(error) = ledger.record(&entries) {
+        context.ui.warn(&format!(
+            "it could not be noted where the key was saved: {}",
+            crate::error::CliError::chain(&error)
+        ));
+    }
+}
+
+fn kind_of(volume: &Volume, id: Guid) -> ProtectorKind {
+    let protectors = volume.metadata().protectors();
+    protectors
+        .iter()
+        .find(|protector| protector.id() == id)
+        .map_or(ProtectorKind::RecoveryPassword, |p| p.kind())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize()
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
+}
