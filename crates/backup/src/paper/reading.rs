@@ -426,6 +426,12 @@ pub(super) mod tests {
         }
         run(raster, &["-r", "100", "-png", "page.pdf", "page"]);
         assert_eq!(run(code, &["-q", "--raw", "page-1.png"]).trim(), digits(&record));
+        let png = std::fs::read(folder.path().join("page-1.png")).unwrap();
+        let codes = super::super::read_picture(&png).unwrap();
+        assert!(
+            codes.iter().any(|code| code.expose_secret() == digits(&record)),
+            "the whole page as a picture"
+        );
     }
 
     /// A page as plain programs make them: a font that every viewer has, words moved apart, lines drawn bottom up.
