@@ -113,6 +113,8 @@ impl Ledger {
             match known {
                 Some((value, entry)) => {
                     let merged = Entry {
+                        // How the copy was named when it was made says more than where it was seen again.
+                        place: entry.place,
                         saved_at: entry.saved_at,
                         last_proven_at: copy.last_proven_at.clone().or(entry.last_proven_at),
                         ..copy.clone()
