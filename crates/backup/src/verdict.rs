@@ -102,10 +102,9 @@ fn try_key(drive: &dyn Drive, key: &Credential, marked: Option<Guid>) -> Result<
             answer => return answer,
         }
         // One protector of the kind was just tried.
-        if let Some(kind) = key.protector_kind() {
-            if drive.protectors().iter().filter(|(_, of)| *of == kind).count() == 1 {
-                return Err(UnlockError::WrongKey { tried: vec![id] });
-            }
+        let of_its_kind = |(_, kind): &&(Guid, _)| Some(*kind) == key.protector_kind();
+        if drive.protectors().iter().filter(of_its_kind).count() == 1 {
+            return Err(UnlockError::WrongKey { tried: vec![id] });
         }
     }
     drive.try_key(key, None)

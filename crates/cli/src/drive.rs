@@ -68,10 +68,20 @@ impl DriveArgs {
     /// It cannot be opened or is not BitLocker (and then what it is), it has several BitLocker partitions and nobody to
     /// ask, or its metadata are of no use.
     pub(crate) fn open(&self, context: &Context) -> Result<Drive, CliError> {
-        let opening = Opening {
-            metadata: &self.metadata,
-            context,
+        self.open_with(&self.metadata, context)
+    }
+
+    /// Finds the volume only to be looked at: wrong checksums are said and do not stand in the way.
+    pub(crate) fn open_to_look(&self, context: &Context) -> Result<Drive, CliError> {
+        let lenient = MetadataArgs {
+            ignore_checksums: true,
+            ..self.metadata.clone()
         };
+        self.open_with(&lenient, context)
+    }
+
+    fn open_with(&self, metadata: &MetadataArgs, context: &Context) -> Result<Drive, CliError> {
+        let opening = Opening { metadata, context };
         let drive = match split_partition(&self.drive) {
             Some((path, number)) => opening.partition(&path, number)?,
             None => opening.device(Path::new(&self.drive))?,

@@ -49,6 +49,17 @@ impl VaultArgs {
         Ok(ask)
     }
 
+    /// Returns what proves a vault that is closed to public keys: the secret key that belongs to one of them.
+    pub(crate) fn keys_to_prove(&self, context: &Context) -> Result<Option<VaultKeys>, CliError> {
+        let Some(path) = &self.identity else {
+            return Ok(None);
+        };
+        let text = SecretSource::File(path.clone()).read_text("the identity", context)?;
+        Identity::parse_file(&text)
+            .map(|identities| Some(VaultKeys::Identities(identities)))
+            .map_err(|error| CliError::could_not("cannot use the identity").because(&error))
+    }
+
     /// Returns what a new vault is closed with: recipients, or a passphrase that is asked for twice.
     pub(crate) fn keys_to_seal(
         &self,
@@ -64,11 +75,8 @@ impl VaultArgs {
                 .map(VaultKeys::Recipients)
                 .map_err(|error| CliError::could_not("cannot use the recipient").because(&error));
         }
-        if let Some(path) = &self.identity {
-            let text = SecretSource::File(path.clone()).read_text("the identity", context)?;
-            let identities = Identity::parse_file(&text)
-                .map_err(|error| CliError::could_not("cannot use the identity").because(&error))?;
-            return Ok(VaultKeys::Identities(identities));
+        if let Some(keys) = self.keys_to_prove(context)? {
+            return Ok(keys);
         }
         let passphrase = match &self.passphrase {
             Some(Some(source)) => secret_source::required(source)?.read_line("the passphrase", context)?,

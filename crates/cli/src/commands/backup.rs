@@ -291,7 +291,11 @@ impl Backup {
             ),
             Place::Vault(path) => {
                 let keys = self.vault.keys_to_seal(&self.recipient, context)?;
-                Box::new(VaultDestination::new(path.clone(), keys, Encoding::Binary))
+                let vault = VaultDestination::new(path.clone(), keys, Encoding::Binary);
+                match self.vault.keys_to_prove(context)? {
+                    Some(keys) => Box::new(vault.proven_with(keys)),
+                    None => Box::new(vault),
+                }
             }
             other => {
                 return Err(CliError::could_not(format!(

@@ -16,7 +16,8 @@ pub(super) const VERB: Verb = Verb::of::<Info>();
 /// Show all that a drive tells without any key
 ///
 /// What it is encrypted with, how far, which ways there are to unlock it and their key IDs, and the state of the three
-/// copies of its metadata. Nothing is unlocked or changed.
+/// copies of its metadata. Nothing is unlocked or changed. A drive
+/// whose metadata have wrong checksums is shown, too, with a warning.
 #[derive(Parser)]
 #[command(name = "info")]
 struct Info {
@@ -26,7 +27,7 @@ struct Info {
 
 impl Run for Info {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let drive = self.drive.open(context)?;
+        let drive = self.drive.open_to_look(context)?;
         let told = Told::by(&drive);
         if context.ui.is_json() {
             context.ui.json(&told)?;
@@ -216,6 +217,7 @@ impl Hint {
 pub(super) fn method_name(volume: &Volume) -> String {
     match volume.metadata().encryption_method() {
         Ok(method) => method.name().to_owned(),
+        Err(0) => "none".to_owned(),
         Err(code) => format!("unknown-{code:#06x}"),
     }
 }
