@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use keyhaven_disk::{BlockDevice, Device, partition};
+use keyhaven_disk::{Device, partition};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let disk: Device = Arc::new(bytes.to_vec());
