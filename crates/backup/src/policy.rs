@@ -76,3 +76,126 @@ pub fn check(
     }
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A computer with a built-in disk (`nda1` mounted at `fixed`, `nda2` under a mapping at `mapped`), a stick at
+    /// `stick`, and an image file on the built-in disk that is mounted through a loop device at `inside`.
+    struct Computer {
+        root: tempfile::TempDir,
+    }
+
+    impl Computer {
+        fn new() -> Self {
+            let computer = Self {
+                root: tempfile::tempdir().expect("a folder"),
+            };
+            computer.device("nda", "259:0", &[("removable", "0")]);
+            computer.device("nda/nda1", "259:1", &[("partition", "1")]);
+            computer.device("nda/nda2", "259:2", &[("partition", "2")]);
+            computer.device("dm-0", "254:0", &[("dm/name", "unlocked")]);
+            fs::create_dir_all(computer.path("sys/devices/dm-0/slaves/nda2")).expect("a folder");
+            computer.device("usb1/sdb", "8:16", &[("removable", "1")]);
+            computer.device("usb1/sdb/sdb1", "8:17", &[("partition", "1")]);
+            let image = computer.path("fixed/images/disk.img");
+            fs::create_dir_all(image.parent().expect("a folder")).expect("a folder");
+            fs::write(&image, "").expect("written");
+            computer.device(
+                "loop0",
+                "7:0",
+                &[("loop/backing_file", &image.display().to_string())],
+            );
+            let mut mounts = String::new();
+            for (number, place) in [
+                ("259:1", "fixed"),
+                ("254:0", "mapped"),
+                ("8:17", "stick"),
+                ("7:0", "inside"),
+            ] {
+                let folder = computer.path(place);
+                fs::create_dir_all(folder.join("keys")).expect("a folder");
+                mounts.push_str(&format!(
+                    "22 1 {number} / {} rw - ext4 /dev/x rw\n",
+                    folder.display()
+                ));
+            }
+            fs::create_dir_all(computer.path("proc/self")).expect("a folder");
+            fs::write(computer.path("proc/self/mountinfo"), mounts).expect("written");
+            computer
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.root.path().canonicalize().expect("there").join(path)
+        }
+
+        fn device(&self, place: &str, number: &str, files: &[(&str, &str)]) {
+            let folder = self.path("sys/devices").join(place);
+            for (name, content) in [("dev", number), ("size", "4096")].iter().chain(files) {
+                let file = folder.join(name);
+                fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+                fs::write(file, content).expect("written");
+            }
+            let name = folder.file_name().expect("a name");
+            fs::create_dir_all(self.path("sys/class/block")).expect("a folder");
+            symlink(&folder, self.path("sys/class/block").join(name)).expect("linked");
+            fs::create_dir_all(self.path("dev")).expect("a folder");
+            fs::write(self.path("dev").join(name), "").expect("written");
+        }
+
+        fn judged(&self, folder: &str, drive: &str, bitlocker: &[&str]) -> Result<(), Refusal> {
+            let bitlocker: Vec<PathBuf> = bitlocker.iter().map(|path| self.path(path)).collect();
+            let host = Host::at(self.root.path().canonicalize().expect("there"));
+            check(&self.path(folder), &self.path(drive), &host, &|path| {
+                bitlocker.contains(&path.to_owned())
+            })
+        }
+    }
+
+    #[test]
+    fn windows_refusals_hold() {
+        let computer = Computer::new();
+        let refused = |folder: &str, drive: &str, bitlocker: &[&str]| {
+            computer.judged(folder, drive, bitlocker).expect_err(folder)
+        };
+        assert_eq!(
+            computer.judged("stick", "dev/nda2", &["dev/nda2"]),
+            Ok(()),
+            "the top of a stick"
+        );
+        assert_eq!(computer.judged("stick/keys", "dev/nda2", &["dev/nda2"]), Ok(()));
+        assert_eq!(
+            computer.judged("fixed/keys", "dev/nda2", &["dev/nda2"]),
+            Ok(()),
+            "a folder of a plain drive"
+        );
+        assert!(matches!(
+            refused("fixed", "dev/nda2", &[]),
+            Refusal::RootOfFixedDrive(_)
+        ));
+        assert!(matches!(
+            refused("mapped/keys", "dev/nda2", &["dev/nda2"]),
+            Refusal::OnTheDriveItself(_)
+        ));
+        assert!(matches!(
+            refused("mapped/keys", "dev/sdb1", &["dev/nda2"]),
+            Refusal::OnAnEncryptedDrive { .. }
+        ));
+        assert!(matches!(
+            refused("inside/keys", "fixed/images/disk.img", &[]),
+            Refusal::OnTheDriveItself(_)
+        ));
+        assert!(matches!(
+            refused("inside/keys", "dev/sdb1", &["fixed/images/disk.img"]),
+            Refusal::OnAnEncryptedDrive { .. }
+        ));
+        assert!(matches!(
+            refused("stick/keys", "dev/sdb1", &["dev/sdb1"]),
+            Refusal::OnTheDriveItself(_)
+        ));
+    }
+}
