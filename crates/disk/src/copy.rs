@@ -269,7 +269,14 @@ fn read_run(
 ) -> Result<(), CopyError> {
     match source.read_at(offset, run) {
         Ok(()) => Ok(()),
-        Err(source) if !options.keep_going => Err(CopyError::Read { offset, source }),
+        Err(source) if !options.keep_going => {
+            // The run began before the damage: what a person wants to know is how far the data go.
+            let offset = match &source {
+                ReadError::PastEnd { end, .. } => offset.max(*end),
+                _ => source.offset(),
+            };
+            Err(CopyError::Read { offset, source })
+        }
         Err(error) => narrow_down(source, offset, run, &error, bad, after_failure),
     }
 }
@@ -565,7 +572,7 @@ mod tests {
         else {
             panic!("{error:?}")
         };
-        assert_eq!((offset, end), (RUN_LEN as u64, RUN_LEN as u64 + 100));
+        assert_eq!((offset, end), (RUN_LEN as u64 + 100, RUN_LEN as u64 + 100));
         assert_eq!(target.finished, None, "an incomplete copy is not finished");
     }
 
