@@ -2,9 +2,9 @@
 
 use aes::cipher::Array;
 
+use crate::block::{Aes, BATCH_BLOCKS, Block, index_block, keyed, xor_all};
 use crate::secret::Secret;
 use crate::sector::Mode;
-use crate::xts::{Aes, BATCH_BLOCKS, Block, index_block, keyed, xor_all};
 
 pub(crate) struct Cbc<C> {
     cipher: C,

@@ -4,10 +4,10 @@
 //! changed ciphertext bit disturbs the whole sector. All arithmetic is on 32-bit little-endian words, modulo 2^32,
 //! with word indices wrapping around in the sector. Source: format spec 4, "Elephant".
 
+use crate::block::{Aes, Block, index_block, keyed};
 use crate::cbc::Cbc;
 use crate::secret::Secret;
 use crate::sector::Mode;
-use crate::xts::{Aes, Block, index_block, keyed};
 
 const A_CYCLES: usize = 5;
 const A_ROTATIONS: [u32; 4] = [9, 0, 13, 0];

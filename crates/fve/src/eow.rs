@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use keyhaven_disk::Device;
 
+use crate::error::EowProblem;
 use crate::format::eow::{EowBitmap, EowInformation, INFORMATION_LEN_BYTES, MAX_BITMAP_LEN_BYTES};
 use crate::scan::read_up_to;
-use crate::volume::EowProblem;
 
 /// The least that one bit stands for: 8 MiB on real volumes; this bounds the memory that a made-up one can ask for.
 const MIN_CHUNK_LEN_BYTES: u32 = 0x1_0000;

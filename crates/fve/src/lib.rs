@@ -8,9 +8,11 @@
 //! in as arguments. [`format`](mod@format) is shape without meaning; everything else is meaning.
 #![forbid(unsafe_code)]
 
+mod copies;
 mod credential;
 mod encryption_method;
 mod eow;
+mod error;
 pub mod format;
 mod guid;
 pub mod keys;
@@ -19,19 +21,20 @@ mod metadata;
 pub mod protector;
 mod record;
 mod scan;
+mod state;
 mod unlocked;
 mod volume;
 
+pub use copies::MetadataCopy;
 pub use credential::Credential;
 pub use encryption_method::EncryptionMethod;
+pub use error::{CopyProblem, DataError, EowProblem, OpenError, UnlockError};
 pub use guid::{Guid, NotAGuid};
 pub use layout::LayoutError;
 pub use metadata::{Conversion, Integrity, Metadata};
 pub use protector::{BackupHint, KeyProtector, ProtectorKind};
 pub use record::{RecordKey, RecoveryRecord};
 pub use scan::{ScanProgress, Watch};
+pub use state::{VolumeFormat, VolumeState};
 pub use unlocked::UnlockedVolume;
-pub use volume::{
-    CopyProblem, DataError, EowProblem, MetadataCopy, OpenError, OpenOptions, Proof, UnlockError, Unlocked,
-    Volume, VolumeFormat, VolumeState, unwatched,
-};
+pub use volume::{OpenOptions, Proof, Unlocked, Volume, unwatched};

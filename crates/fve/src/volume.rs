@@ -1,25 +1,25 @@
 //! A volume: recognised, its metadata read, locked. It holds no secret.
 
-use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use keyhaven_crypto::SectorSize;
 use keyhaven_disk::{Device, ReadError};
 
+use crate::copies::{MetadataCopy, boot_offsets, choose, read_copies};
 use crate::credential::{Attempt, Credential, Stretches};
-use crate::encryption_method::EncryptionMethod;
 use crate::eow::EowMap;
-use crate::format::ShapeError;
-use crate::format::block::{InformationBlock, MAX_REGION_LEN_BYTES};
+use crate::error::{DataError, EowProblem, OpenError, UnlockError};
+use crate::format::block::MAX_REGION_LEN_BYTES;
 use crate::format::boot_sector::{self, BootLayout, BootSector};
 use crate::guid::Guid;
 use crate::keys::{ExternalKey, FullVolumeEncryptionKey, RecoveryPassword, VolumeMasterKey};
-use crate::layout::{Layout, LayoutError};
+use crate::layout::Layout;
 use crate::metadata::{Conversion, Integrity, Metadata};
 use crate::protector::{KeyProtector, ProtectorKind};
 use crate::record::{RecordKey, RecoveryRecord};
 use crate::scan::{self, Found, ScanProgress, Watch, read_up_to};
+use crate::state::{VolumeFormat, VolumeState};
 use crate::unlocked::UnlockedVolume;
 
 /// How a volume is opened.
@@ -43,121 +43,6 @@ impl Default for OpenOptions {
     }
 }
 
-/// Which generation of the format a volume has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VolumeFormat {
-    /// Windows 7 to 11.
-    Windows7,
-    /// Windows Vista.
-    Vista,
-    /// A removable drive with a readable part in front.
-    ToGo,
-    /// Encrypted on write: a record says which parts are encrypted.
-    Eow,
-}
-
-impl VolumeFormat {
-    /// Returns the name that JSON output uses.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Windows7 => "windows7",
-            Self::Vista => "vista",
-            Self::ToGo => "to_go",
-            Self::Eow => "eow",
-        }
-    }
-}
-
-/// What encryption protects of a volume right now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VolumeState {
-    /// Nothing is encrypted.
-    Decrypted,
-    /// All of it is.
-    Encrypted,
-    /// All of it is, but the key lies open.
-    Suspended,
-    /// A growing part is.
-    Encrypting,
-    /// A growing part is to be; nothing happens at the moment.
-    EncryptionPaused,
-    /// A shrinking part is.
-    Decrypting,
-    /// A shrinking part is to be; nothing happens at the moment.
-    DecryptionPaused,
-    /// The metadata give numbers that are not known, or cannot say.
-    Unknown,
-}
-
-impl VolumeState {
-    /// Returns the name that JSON output uses.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Decrypted => "decrypted",
-            Self::Encrypted => "encrypted",
-            Self::Suspended => "suspended",
-            Self::Encrypting => "encrypting",
-            Self::EncryptionPaused => "encryption_paused",
-            Self::Decrypting => "decrypting",
-            Self::DecryptionPaused => "decryption_paused",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One of the three places where a volume keeps its metadata, and what was found there.
-#[derive(Debug)]
-pub struct MetadataCopy {
-    /// 1 to 3.
-    pub number: u8,
-    /// Where it is, in bytes from the start of the volume; `None` where nothing says it.
-    pub offset: Option<u64>,
-    /// What is wrong with it; `None` if nothing is.
-    pub problem: Option<CopyProblem>,
-    /// Whether it is the one in use.
-    pub used: bool,
-}
-
-/// What is wrong with a metadata copy.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CopyProblem {
-    /// Nothing says where it is.
-    #[error("its place is not known")]
-    NoPlace,
-    /// Its place is not inside the volume, or not at the start of a sector.
-    #[error("its place (byte {offset:#x}) cannot be right")]
-    OutsideVolume {
-        /// The place.
-        offset: u64,
-    },
-    /// It could not be read.
-    #[error("it cannot be read")]
-    Unreadable(#[source] ReadError),
-    /// It is overwritten or cut off.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-    /// Its checksum does not match.
-    #[error("its checksum is wrong (stored {stored}, computed {computed:#010x})")]
-    Checksum {
-        /// What is stored, or that nothing is.
-        stored: String,
-        /// What it should be.
-        computed: u32,
-    },
-    /// It says that it belongs elsewhere.
-    #[error("it does not list its own place among the copies")]
-    Misplaced,
-    /// It is well-formed but does not have the same content as the one in use.
-    #[error("it differs from copy {used}, which is in use")]
-    Differs {
-        /// The copy in use.
-        used: u8,
-    },
-}
-
 /// A volume that has been recognised and is locked.
 #[derive(Debug)]
 pub struct Volume {
@@ -172,132 +57,6 @@ pub struct Volume {
     /// What encrypted-on-write volumes record of their chunks.
     eow: Option<Result<EowMap, EowProblem>>,
     checksums_count: bool,
-}
-
-/// Why the record of encrypted chunks is of no use.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{what} at byte {offset:#x} cannot be used: {reason}")]
-pub struct EowProblem {
-    /// Which part of the record.
-    pub what: String,
-    /// Where, in bytes from the start of the volume.
-    pub offset: u64,
-    /// What is wrong.
-    pub reason: String,
-}
-
-/// Why a volume could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// There is no sign of BitLocker in the first sector, nor (where it was searched) anywhere.
-    #[error("not a BitLocker volume")]
-    NotBitLocker {
-        /// Whether the whole volume was searched.
-        searched: bool,
-    },
-    /// The first sector could not be read.
-    #[error("the first sector cannot be read")]
-    Read(#[source] ReadError),
-    /// It is a BitLocker volume, and no copy of its metadata is of use.
-    #[error("a BitLocker volume, but none of its metadata copies can be used")]
-    NoMetadata {
-        /// What is wrong with each.
-        copies: Vec<MetadataCopy>,
-        /// Whether ignoring checksums would give one.
-        checksums_only: bool,
-    },
-    /// The copy that was asked for is not there.
-    #[error("there is no metadata copy {0}, only copies 1 to 3")]
-    NoSuchCopy(u8),
-    /// The sector size is none that occurs.
-    #[error("the volume says its sectors have {0} bytes, expected 512, 1024, 2048 or 4096")]
-    SectorSize(u32),
-    /// The search was stopped.
-    #[error("the search for metadata was stopped")]
-    Stopped,
-}
-
-/// Why a credential did not open a volume.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UnlockError {
-    /// It was tried and does not open the volume.
-    #[error("it does not open this drive")]
-    WrongKey {
-        /// The protectors on which it was tried.
-        tried: Vec<Guid>,
-    },
-    /// The volume has no protector of this kind.
-    #[error("this drive has no {wanted}")]
-    NoSuchProtector {
-        /// What was tried to be used.
-        wanted: ProtectorKind,
-        /// What it has instead.
-        present: Vec<ProtectorKind>,
-    },
-    /// The protector stretches secrets in a way that is not public (FIPS mode).
-    #[error("protector {0} was made in FIPS mode (PBKDF2), which cannot be tried yet")]
-    UnknownStretch(Guid),
-    /// The protector lacks a part.
-    #[error("protector {0} is damaged: it does not say how its key is made")]
-    DamagedProtector(Guid),
-    /// The key opens the volume, but its metadata were altered since Windows wrote them.
-    #[error("the key is right, but the drive's metadata were changed after Windows wrote them")]
-    Altered,
-    /// The key opens the volume, but the key of its sectors is missing or of an unknown kind.
-    #[error("the key is right, but the key of the sectors is missing or damaged")]
-    NoSectorKey,
-    /// The sector key given does not have the size that the method needs.
-    #[error("a key for {method} has {expected} bytes, not {found}")]
-    KeyLength {
-        /// The volume's method.
-        method: EncryptionMethod,
-        /// Bytes that such a key has.
-        expected: usize,
-        /// Bytes given.
-        found: usize,
-    },
-    /// The volume is encrypted by a method that is not known.
-    #[error("the encryption method {0:#06x} is not known")]
-    UnknownMethod(u16),
-    /// The plaintext could not be looked at.
-    #[error("the drive cannot be read to try the key")]
-    Data(#[source] Box<DataError>),
-}
-
-impl UnlockError {
-    /// Tells whether this is an answer (the key is not one of this drive) rather than a failure.
-    #[must_use]
-    pub fn is_answer(&self) -> bool {
-        matches!(self, Self::WrongKey { .. } | Self::NoSuchProtector { .. })
-    }
-}
-
-/// Why an unlocked volume's content cannot be shown.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// It is not known which parts are encrypted.
-    #[error("the record of which parts of the drive are encrypted cannot be read")]
-    Eow(#[source] EowProblem),
-    /// The places in the metadata contradict each other.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// The state of the encryption is not known.
-    #[error("the drive is in state {current} going to {next}, which is not known")]
-    UnknownState {
-        /// Current state.
-        current: u16,
-        /// Next state.
-        next: u16,
-    },
-    /// There is no key for the encrypted parts.
-    #[error("there is no key for the encrypted parts (method {0:#06x})")]
-    NoKey(u16),
-    /// The first sector could not be read.
-    #[error("the first sector cannot be read")]
-    Read(#[source] ReadError),
 }
 
 /// The proof that a key opens a volume. Nothing was decrypted for it but the master key.
@@ -786,12 +545,6 @@ impl Volume {
     }
 }
 
-impl fmt::Display for VolumeState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 struct Opened {
     metadata: Arc<Metadata>,
     vmk: VolumeMasterKey,
@@ -850,132 +603,6 @@ fn try_one(
         }
     }
     Err(failure.unwrap_or(UnlockError::WrongKey { tried }))
-}
-
-/// Returns where the boot sector says the metadata are.
-fn boot_offsets(boot: &BootSector) -> [Option<u64>; 3] {
-    match boot.layout {
-        BootLayout::Standard { metadata_offsets }
-        | BootLayout::EncryptOnWrite { metadata_offsets, .. }
-        | BootLayout::ToGo { metadata_offsets } => metadata_offsets.map(Some),
-        BootLayout::Vista { metadata_cluster } => {
-            let cluster = u64::from(boot.sectors_per_cluster) * u64::from(boot.bytes_per_sector);
-            [
-                metadata_cluster.checked_mul(cluster).filter(|offset| *offset > 0),
-                None,
-                None,
-            ]
-        }
-    }
-}
-
-type ReadCopy = Result<InformationBlock, CopyProblem>;
-
-/// Reads the three copies. Places that are not known are taken from a copy that knows them.
-fn read_copies(device: &Device, offsets: &mut [Option<u64>; 3]) -> Vec<ReadCopy> {
-    let read = |offset: &Option<u64>| {
-        let offset = offset.ok_or(CopyProblem::NoPlace)?;
-        if offset == 0 || !offset.is_multiple_of(512) {
-            return Err(CopyProblem::OutsideVolume { offset });
-        }
-        let region = read_up_to(device, offset, MAX_REGION_LEN_BYTES).map_err(CopyProblem::Unreadable)?;
-        Ok(InformationBlock::read(&region)?)
-    };
-    let mut blocks: Vec<ReadCopy> = offsets.iter().map(read).collect();
-    // A boot sector may be damaged in part, and that of Vista names only one place.
-    let listed = blocks
-        .iter()
-        .flatten()
-        .find(|block| block.crc32_is_right())
-        .or_else(|| blocks.iter().flatten().next())
-        .map(|block| block.metadata_offsets);
-    if let Some(listed) = listed {
-        for ((block, offset), listed) in blocks.iter_mut().zip(offsets).zip(listed) {
-            if block.is_err() && *offset != Some(listed) {
-                *offset = Some(listed);
-                *block = read(offset);
-            }
-        }
-    }
-    blocks
-}
-
-/// Judges the copies, and orders those that can be used.
-fn choose(
-    blocks: Vec<ReadCopy>,
-    offsets: [Option<u64>; 3],
-    options: &OpenOptions,
-) -> Result<(Vec<MetadataCopy>, Vec<Arc<Metadata>>), OpenError> {
-    let mut copies = Vec::new();
-    let mut usable = Vec::new();
-    let mut checksums_only = false;
-    for ((number, block), offset) in (1u8..).zip(blocks).zip(offsets) {
-        let wanted = options.metadata_copy.is_none_or(|copy| copy == number);
-        let problem = match block {
-            Err(problem) => Some(problem),
-            Ok(block) => {
-                let problem = problem_of(&block, offset);
-                let checksum = matches!(problem, Some(CopyProblem::Checksum { .. }));
-                checksums_only |= checksum && wanted;
-                if wanted && (!checksum || options.ignore_checksums) {
-                    usable.push((problem.is_some(), number, block));
-                }
-                problem
-            }
-        };
-        copies.push(MetadataCopy {
-            number,
-            offset,
-            problem,
-            used: false,
-        });
-    }
-    // Sound ones first, then the newest; the first of equals.
-    usable.sort_by_key(|(problem, number, block)| {
-        (
-            *problem,
-            std::cmp::Reverse(block.dataset.next_nonce_counter),
-            *number,
-        )
-    });
-    let Some((_, used, first)) = usable.first() else {
-        return Err(OpenError::NoMetadata {
-            copies,
-            checksums_only,
-        });
-    };
-    let (used, content) = (*used, first.actual_sha256);
-    for copy in &mut copies {
-        copy.used = copy.number == used;
-        let differs = usable
-            .iter()
-            .any(|(_, number, block)| *number == copy.number && block.actual_sha256 != content);
-        if differs && copy.problem.is_none() {
-            copy.problem = Some(CopyProblem::Differs { used });
-        }
-    }
-    Ok((
-        copies,
-        usable
-            .into_iter()
-            .map(|(_, _, block)| Arc::new(Metadata::new(block)))
-            .collect(),
-    ))
-}
-
-fn problem_of(block: &InformationBlock, offset: Option<u64>) -> Option<CopyProblem> {
-    if !block.crc32_is_right() {
-        let stored = block
-            .validation
-            .as_ref()
-            .map_or("nothing".to_owned(), |stored| format!("{:#010x}", stored.crc32));
-        return Some(CopyProblem::Checksum {
-            stored,
-            computed: block.actual_crc32,
-        });
-    }
-    let at_home = offset.is_some_and(|offset| block.metadata_offsets.contains(&offset));
-    (!at_home).then_some(CopyProblem::Misplaced)
 }
 
 fn sector_size(

@@ -478,9 +478,13 @@ fn a_damaged_record_of_chunks_is_a_refusal() {
 /// The shared suite that everything readable passes.
 #[test]
 fn an_unlocked_volume_keeps_the_device_contract() {
-    let Some(known) = corpus::volume_or_skip("dfvfs-bdetogo") else { return };
+    let Some(known) = corpus::volume_or_skip("dfvfs-bdetogo") else {
+        return;
+    };
     let volume = open(&known.image(), &options_for(&known.name)).expect("opens");
-    let unlocked = volume.unlock(&credential(&known, &known.secrets[0])).expect("unlocks");
+    let unlocked = volume
+        .unlock(&credential(&known, &known.secrets[0]))
+        .expect("unlocks");
     let data = volume.data(unlocked).expect("readable");
     let mut content = vec![0; data.len_bytes() as usize];
     data.read_at(0, &mut content).expect("readable");
