@@ -29,6 +29,10 @@ pub(crate) fn harden() {
 
 /// Says where the bug is and never what the panic says: its message may quote what was being worked on.
 fn report_bug(info: &PanicHookInfo<'_>) {
+    // A damaged document that breaks a parser ends that parser's thread, and is reported as what it is.
+    if std::thread::current().name() == Some(keyhaven_backup::paper::READER_THREAD) {
+        return;
+    }
     let place = info.location().map(ToString::to_string);
     let place = place.as_deref().unwrap_or("an unknown place");
     let _ = writeln!(
