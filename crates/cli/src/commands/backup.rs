@@ -182,7 +182,7 @@ impl Backup {
         for place in places {
             context.interrupt.check()?;
             if *place == Place::Stdout {
-                self.print(records, &save, volume, &mut answer, context)?;
+                all_proven &= self.print(records, &save, volume, &mut answer, context)?;
                 continue;
             }
             let name = name_of(place);
@@ -226,7 +226,7 @@ impl Backup {
         })
     }
 
-    /// Prints the keys themselves: the one place where they are output.
+    /// Prints the keys themselves: the one place where they are output. Returns whether all of them open the drive.
     fn print(
         &self,
         records: &[RecoveryRecord],
@@ -234,12 +234,12 @@ impl Backup {
         volume: &Volume,
         answer: &mut Answer,
         context: &Context,
-    ) -> Result<(), CliError> {
+    ) -> Result<bool, CliError> {
         let render = RenderContext {
             drive: save.drive.clone(),
             saved_on: save.saved_on.clone(),
         };
-        let mut is_first = true;
+        let (mut is_first, mut all_proven) = (true, true);
         for record in records {
             let RecordKey::RecoveryPassword(key) = &record.key else {
                 continue;
@@ -250,6 +250,14 @@ impl Backup {
                 )?,
             );
             let proven = volume.prove_protector(&credential, record.protector_id).is_ok();
+            if !proven {
+                all_proven = false;
+                context.ui.warn(&format!(
+                    "the recovery key with the key ID {} was read out of the drive, but does not open it: the drive's \
+                     metadata are damaged",
+                    record.protector_id.key_id()
+                ));
+            }
             answer.receipts.push(Receipt {
                 place: "stdout".to_owned(),
                 path: None,
@@ -272,7 +280,7 @@ impl Backup {
                 is_first = false;
             }
         }
-        Ok(())
+        Ok(all_proven)
     }
 
     fn destination(&self, place: &Place, context: &Context) -> Result<Box<dyn Destination>, CliError> {
