@@ -2,5 +2,7 @@
 
 mod inputs;
 mod key_check;
+mod leaks;
+mod robustness;
 mod transcript;
 mod usage;
