@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use clap::Args;
 use keyhaven_crypto::{Secret, SecretBytes, SecretText};
 use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
-use keyhaven_fve::{Credential, Guid, ProtectorKind, Unlocked, Volume};
+use keyhaven_fve::{Credential, Guid, ProtectorKind, UnlockError, Unlocked, Volume};
 use zeroize::Zeroizing;
 
 use crate::advice;
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::key_source;
 use crate::secret_source::{self, SecretSource};
+
+/// How often a person may answer before a wrong secret is the answer.
+const ATTEMPTS: u32 = 3;
 
 /// One way to unlock a drive. Without any, a drive whose protection is suspended is opened as it is, and for others you
 /// are asked.
@@ -56,14 +59,56 @@ impl UnlockArgs {
         if suspended {
             context.ui.warn(advice::SUSPENDED);
         }
-        let (credential, what) = match self.credential(volume, context)? {
-            Some(given) => given,
-            None if suspended => (Credential::ClearKey, "the open key"),
-            None => ask(volume, context)?,
-        };
-        volume
-            .unlock(&credential)
-            .map_err(|error| advice::unlock_error(&error, what, volume))
+        let mut attempts_left = if self.is_asked_for(suspended) { ATTEMPTS } else { 1 };
+        loop {
+            let (credential, what) = match self.credential(volume, context)? {
+                Some(given) => given,
+                None if suspended => (Credential::ClearKey, "the open key"),
+                None => ask(volume, context)?,
+            };
+            let error = match volume.unlock(&credential) {
+                Ok(unlocked) => return Ok(unlocked),
+                Err(error) => error,
+            };
+            self.give_up_or_say(&error, what, volume, &mut attempts_left, context)?;
+        }
+    }
+
+    /// Tells whether a person is asked for the secret, and so can correct a slip.
+    fn is_asked_for(&self, suspended: bool) -> bool {
+        let options = [&self.recovery_key, &self.password, &self.vmk, &self.fvek];
+        let asks = |option: &Option<Option<OsString>>| matches!(option, Some(None));
+        options.into_iter().any(asks) || (!self.is_given() && !suspended)
+    }
+
+    /// Says that a secret was wrong, where it can be corrected; else returns it as the error that it is.
+    fn give_up_or_say(
+        &self,
+        error: &UnlockError,
+        what: &str,
+        volume: &Volume,
+        attempts_left: &mut u32,
+        context: &Context,
+    ) -> Result<(), CliError> {
+        let said = advice::unlock_error(error, what, volume);
+        *attempts_left = attempts_left.saturating_sub(1);
+        if *attempts_left == 0 || !matches!(error, UnlockError::WrongKey { .. }) {
+            return Err(said);
+        }
+        // The last of the hints lists the options of the command line, which nobody needs who is being asked.
+        context.ui.say(&format!("\n{}.", sentence(said.message())));
+        context.ui.say(match what {
+            "the password" => {
+                "Check Caps Lock and the keyboard layout. What you sign in to Windows with, a PIN\n\
+                 or a password, is usually not the password of the drive. Try again.\n"
+            }
+            "the recovery key" => {
+                "It is well formed, but for another drive: the key ID that was saved or printed\n\
+                 with it must be the one above. Nothing is lost; try again.\n"
+            }
+            _ => "It is for another drive. Try again.\n",
+        });
+        Ok(())
     }
 
     /// Tells whether a way to unlock was given.
@@ -77,13 +122,17 @@ impl UnlockArgs {
 
     /// Proves that what was given opens a volume; returns the protector that it opens.
     pub(crate) fn prove(&self, volume: &Volume, context: &Context) -> Result<Option<Guid>, CliError> {
-        let Some((credential, what)) = self.credential(volume, context)? else {
-            return Ok(None);
-        };
-        let proof = volume
-            .prove(&credential)
-            .map_err(|error| advice::unlock_error(&error, what, volume))?;
-        Ok(proof.protector_id)
+        let mut attempts_left = if self.is_asked_for(true) { ATTEMPTS } else { 1 };
+        loop {
+            let Some((credential, what)) = self.credential(volume, context)? else {
+                return Ok(None);
+            };
+            let error = match volume.prove(&credential) {
+                Ok(proof) => return Ok(proof.protector_id),
+                Err(error) => error,
+            };
+            self.give_up_or_say(&error, what, volume, &mut attempts_left, context)?;
+        }
     }
 
     /// Returns the credential that the options give, and its name for messages.
@@ -152,7 +201,7 @@ fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPasswo
         .collect();
     if !ids.is_empty() {
         context.ui.say(&format!(
-            "This drive's recovery key has the key ID {}.",
+            "The recovery key of this drive has the key ID {}.",
             ids.join(" or ")
         ));
     }
@@ -178,9 +227,12 @@ fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str),
         );
     }
     let kinds = [
-        (ProtectorKind::Password, "its password"),
-        (ProtectorKind::RecoveryPassword, "its recovery key, 48 digits"),
-        (ProtectorKind::StartupKey, "a startup key file (.BEK)"),
+        (ProtectorKind::Password, "With its password"),
+        (
+            ProtectorKind::RecoveryPassword,
+            "With its recovery key, 48 digits",
+        ),
+        (ProtectorKind::StartupKey, "With a startup key file (.BEK)"),
     ];
     let protectors = volume.metadata().protectors();
     let present: Vec<_> = kinds
@@ -202,14 +254,34 @@ fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str),
             "the recovery key",
         )),
         Some(ProtectorKind::StartupKey) => {
-            let path = context.ui.ask_line("Startup key file: ")?;
-            let key: ExternalKey = key_source::startup_key(path.trim().as_ref())?;
+            let key = ask_startup_key(context)?;
             Ok((Credential::ExternalKey(key), "the startup key"))
         }
         _ => {
             let password = context.ui.ask_password("Password of the drive: ")?;
             Ok((Credential::Password(Password::new(password)), "the password"))
         }
+    }
+}
+
+/// Asks for a startup key file until there is one.
+fn ask_startup_key(context: &Context) -> Result<ExternalKey, CliError> {
+    loop {
+        let path = context.ui.ask_line("Startup key file (.BEK): ")?;
+        match key_source::startup_key(path.trim().as_ref()) {
+            Ok(key) => return Ok(key),
+            Err(error) if error.exit() == Exit::Stopped => return Err(error),
+            Err(error) => context.ui.say(&format!("{}.", sentence(error.message()))),
+        }
+    }
+}
+
+/// Makes a sentence of an error's message: people who are asked are talked to.
+fn sentence(message: &str) -> String {
+    let mut signs = message.chars();
+    match signs.next() {
+        Some(first) => first.to_uppercase().chain(signs).collect(),
+        None => String::new(),
     }
 }
 

@@ -152,7 +152,11 @@ impl Run for Backup {
             places =
                 wizard::choose_places(context, &drive, &mut |place| self.check_place(place, &drive_path))?;
         }
-        self.save(&drive, &records, &places, context)
+        let exit = self.save(&drive, &records, &places, context)?;
+        if is_wizard && exit == Exit::Done {
+            wizard::say_goodbye(context);
+        }
+        Ok(exit)
     }
 }
 

@@ -6,3 +6,4 @@ mod leaks;
 mod robustness;
 mod transcript;
 mod usage;
+mod wizard;

@@ -1,8 +1,9 @@
 //! The questions that `backup` asks at a terminal.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use keyhaven_backup::destination::folder_for;
 use keyhaven_backup::place::Place;
 use keyhaven_disk::os::Host;
 use keyhaven_fve::{OpenOptions, Volume};
@@ -66,71 +67,152 @@ pub(super) fn choose_drive(context: &Context) -> Result<OsString, CliError> {
     }
 }
 
-/// Asks where to save, several places at once; a place that is refused is asked for again.
+/// Asks where to save, several places at once; a place that cannot be is asked for again.
 pub(super) fn choose_places(
     context: &Context,
     drive: &Drive,
     check: &mut dyn FnMut(&Place) -> Result<(), CliError>,
 ) -> Result<Vec<Place>, CliError> {
     context.ui.say(&format!(
-        "{} is unlocked for this; nothing on it is changed.",
+        "\n{} is unlocked and its recovery key is found. Nothing on the drive is changed.\n",
         drive.name
     ));
     let choices = [
-        "save to a USB flash drive",
-        "save to a file",
-        "save a page to print (PDF)",
-        "print the recovery key",
-        "save to an encrypted vault",
-        "show it here",
+        "Save it to a USB flash drive",
+        "Save it to a file",
+        "Save a page to print later (PDF)",
+        "Print it now",
+        "Save it to an encrypted file, which a passphrase opens",
+        "Show it on this screen, to write it down",
     ]
     .map(str::to_owned);
-    let chosen = context
-        .ui
-        .choose_several("How do you want to back up your recovery key?", &choices)?;
-    let mut places = Vec::new();
-    for choice in chosen {
-        let place = match choice {
-            0 => Place::Usb(None),
-            1 => ask_path(context, "Folder for the file: ", Place::File, check)?,
-            2 => ask_path(
-                context,
-                "Folder for the page, or its file name: ",
-                Place::Pdf,
-                check,
-            )?,
-            3 => Place::Print(None),
-            4 => ask_path(context, "File name of the vault: ", Place::Vault, check)?,
-            _ => Place::Stdout,
-        };
-        places.push(place);
+    loop {
+        let chosen = context
+            .ui
+            .choose_several("How do you want to back up your recovery key?", &choices)?;
+        let mut places = Vec::new();
+        for choice in chosen {
+            let home = home_folder();
+            let place = match choice {
+                0 => ask_stick(context)?,
+                1 => Some(ask_path(
+                    context,
+                    "Folder for the text file",
+                    home.as_deref(),
+                    Place::File,
+                    check,
+                )?),
+                2 => Some(ask_path(
+                    context,
+                    "Folder for the page",
+                    home.as_deref(),
+                    Place::Pdf,
+                    check,
+                )?),
+                3 => Some(Place::Print(None)),
+                4 => {
+                    let name = home.map(|home| home.join("BitLocker recovery key.age"));
+                    let question = "Name of the encrypted file";
+                    Some(ask_path(context, question, name.as_deref(), Place::Vault, check)?)
+                }
+                _ => Some(Place::Stdout),
+            };
+            places.extend(place);
+        }
+        if !places.is_empty() {
+            return Ok(super::without_repeats(places));
+        }
     }
-    Ok(super::without_repeats(places))
 }
 
+/// Says what to do with the copies.
+pub(super) fn say_goodbye(context: &Context) {
+    context.ui.say(
+        "\nKeep the copies away from this computer and from the drive, where you find them\n\
+         in a year. Whoever has one can open the drive.",
+    );
+}
+
+/// Waits for a removable drive; `None` where the person does without.
+fn ask_stick(context: &Context) -> Result<Option<Place>, CliError> {
+    loop {
+        let mounts = Host::system()
+            .removable_mounts()
+            .map_err(|error| CliError::could_not("cannot list the removable drives").because(&error))?;
+        let mut folders: Vec<PathBuf> = mounts
+            .into_iter()
+            .filter(|mount| !mount.read_only)
+            .map(|mount| mount.mount_point)
+            .collect();
+        folders.sort();
+        folders.dedup();
+        match folders.as_slice() {
+            [] => {
+                context.ui.say("There is no USB flash drive to write to.");
+                let answer = context
+                    .ui
+                    .ask_line("Plug one in, wait until it is mounted, and press Enter; or type `no`: ")?;
+                if matches!(answer.trim().to_lowercase().as_str(), "n" | "no") {
+                    return Ok(None);
+                }
+            }
+            [_] => return Ok(Some(Place::Usb(None))),
+            several => {
+                let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
+                let index = context.ui.choose("Which USB flash drive?", &names)?;
+                return Ok(several.get(index).cloned().map(|path| Place::Usb(Some(path))));
+            }
+        }
+    }
+}
+
+/// Asks for a path until it can be saved to; no answer means the one that is offered.
 fn ask_path(
     context: &Context,
     question: &str,
+    offered: Option<&Path>,
     place: fn(PathBuf) -> Place,
     check: &mut dyn FnMut(&Place) -> Result<(), CliError>,
 ) -> Result<Place, CliError> {
+    let question = match offered {
+        Some(path) => format!("{question} (Enter: {}): ", path.display()),
+        None => format!("{question}: "),
+    };
     loop {
-        let answer = context.ui.ask_line(question)?;
+        let answer = context.ui.ask_line(&question)?;
         let answer = answer.trim();
-        if answer.is_empty() {
+        let path = match (answer, offered) {
+            ("", None) => continue,
+            ("", Some(offered)) => offered.to_owned(),
+            _ => expand(answer),
+        };
+        let folder = folder_for(&path);
+        if !folder.is_dir() {
+            context
+                .ui
+                .say(&format!("  there is no folder `{}`", folder.display()));
             continue;
         }
-        let path = match (answer.strip_prefix("~/"), std::env::var_os("HOME")) {
-            (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-            _ => PathBuf::from(answer),
-        };
         let place = place(path);
         match check(&place) {
             Ok(()) => return Ok(place),
             Err(error) => {
-                context.ui.say(error.message());
-                context.ui.say("Choose another place.");
+                context.ui.say(&format!("  {}", error.message()));
+                context.ui.say("  choose another place");
             }
         }
     }
+}
+
+/// Reads `~/…` as a shell would.
+fn expand(answer: &str) -> PathBuf {
+    match (answer.strip_prefix('~'), home_folder()) {
+        (Some(""), Some(home)) => home,
+        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(answer),
+    }
+}
+
+fn home_folder() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_dir())
 }
