@@ -21,15 +21,23 @@ pub struct ShapeError {
 pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Where the field that was taken last starts: what is found wrong is found wrong there.
+    last: usize,
     within: &'static str,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8], within: &'static str) -> Self {
-        Self { bytes, at: 0, within }
+        Self {
+            bytes,
+            at: 0,
+            last: 0,
+            within,
+        }
     }
 
     pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], ShapeError> {
+        self.last = self.at;
         match self
             .at
             .checked_add(len)
