@@ -87,7 +87,7 @@ impl<'a> Cursor<'a> {
         ShapeError {
             what,
             within: self.within,
-            at: self.at,
+            at: self.last,
             expected: expected.into(),
             found: found.into(),
         }
