@@ -12,6 +12,12 @@ use crate::found::{FoundContent, FoundKey};
 /// The longest text that is looked through, in bytes.
 pub const MAX_LEN_BYTES: usize = 8 << 20;
 
+/// The most keys that are taken out of one text.
+///
+/// Each key lies on a page of memory that is locked by itself, and a process may have some 65,000 kinds of pages
+/// (`vm.max_map_count`): a made-up file of more keys than that would end the process.
+pub const MAX_KEYS: usize = 10_000;
+
 /// Text is told from other data by how few control signs it has in its first bytes.
 const PROBE_LEN_BYTES: usize = 64 << 10;
 
@@ -24,11 +30,11 @@ pub fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
         return None;
     }
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        // Room for all of it at once, so that no grown-out-of buffer stays behind.
+        let mut text = Zeroizing::new(String::with_capacity(bytes.len() / 2 * 3));
         let units = bytes.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
-        let text: String = char::decode_utf16(units)
-            .map(|sign| sign.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect();
-        is_text(&text).then(|| Zeroizing::new(text))
+        text.extend(char::decode_utf16(units).map(|sign| sign.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        is_text(&text).then_some(text)
     };
     match bytes {
         [0xFF, 0xFE, rest @ ..] => return utf16(rest, u16::from_le_bytes),
@@ -36,7 +42,7 @@ pub fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
         _ => {}
     }
     let probe = &bytes[..bytes.len().min(PROBE_LEN_BYTES)];
-    // Digits and identifiers in UTF-16 have a zero in every other byte.
+    // Digits and identifiers in UTF-16 have a zero in every other byte; the sentences around them may have none.
     let zeros = |odd: usize| {
         probe
             .iter()
@@ -45,21 +51,35 @@ pub fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
             .filter(|byte| **byte == 0)
             .count()
     };
-    let half = probe.len() / 2;
-    if half > 0 && zeros(1) > half / 2 && zeros(0) < half / 8 {
+    let (even, odd) = (zeros(0), zeros(1));
+    let enough = probe.len() / 32;
+    if odd > enough && odd / 4 >= even {
         return utf16(bytes, u16::from_le_bytes);
     }
-    if half > 0 && zeros(0) > half / 2 && zeros(1) < half / 8 {
+    if even > enough && even / 4 >= odd {
         return utf16(bytes, u16::from_be_bytes);
     }
+    // Said before all of it is turned into letters: most files are something else.
+    if !may_be_text(probe) {
+        return None;
+    }
     let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    match std::str::from_utf8(bytes) {
+        Ok(utf8) => text.push_str(utf8),
         // What matters is ASCII in every Windows code page.
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
-    };
-    let text = Zeroizing::new(text);
+        Err(_) => text.extend(bytes.iter().map(|byte| char::from(*byte))),
+    }
     is_text(&text).then_some(text)
+}
+
+/// Tells of the first bytes of a file whether they may be text of one byte a letter, or UTF-8.
+fn may_be_text(probe: &[u8]) -> bool {
+    let odd = probe
+        .iter()
+        .filter(|byte| byte.is_ascii_control() && !matches!(byte, b'\n' | b'\r' | b'\t' | 0x0C | 0x1A))
+        .count();
+    odd * 20 <= probe.len().max(20)
 }
 
 fn is_text(text: &str) -> bool {
@@ -78,35 +98,61 @@ fn is_text(text: &str) -> bool {
 ///
 /// Keys are eight groups of digits with dashes or blanks between them (over a line's end too), or 48 digits in a row.
 /// Groups that are nearly right make a key that is reported as mistyped. Identifiers are GUIDs, with or without braces;
-/// those in front of a key come first, the nearest before others, then those behind it.
+/// those in front of a key come first, the nearest before others, then those behind it. Those on the key's own line are
+/// its only ones; and where a text has them in front of all its keys, or behind all, the next key's are not this one's.
+///
+/// The short identifiers of Windows 7 (the first 16 characters) name no key here: a key beside them is tried.
+///
+/// More than [`MAX_KEYS`] keys come back only if the text has more of them than that: one more, the rest is left out.
 #[must_use]
 pub fn scan(text: &str) -> Vec<FoundKey> {
     let guids = guids_in(text);
     let keys = keys_in(text, &guids);
-    let mut found = Vec::with_capacity(keys.len());
-    for (i, key) in keys.iter().enumerate() {
-        let from = i
-            .checked_sub(1)
-            .and_then(|before| keys.get(before))
-            .map_or(0, |before| before.end);
-        let to = keys.get(i + 1).map_or(text.len(), |after| after.start);
-        let in_front = guids
-            .iter()
-            .filter(|guid| (from..key.start).contains(&guid.start))
-            .rev();
-        let behind = guids.iter().filter(|guid| (key.end..to).contains(&guid.start));
-        let mut ids: Vec<Guid> = Vec::new();
-        for guid in in_front.chain(behind).take(MAX_IDS) {
-            if !ids.contains(&guid.id) {
-                ids.push(guid.id);
-            }
+    // Between two keys, before the first and after the last: one more than there are keys.
+    let ends = std::iter::once(0).chain(keys.iter().map(|key| key.end));
+    let starts = keys
+        .iter()
+        .map(|key| key.start)
+        .chain(std::iter::once(text.len()));
+    let between: Vec<&[GuidSpan]> = ends
+        .zip(starts)
+        .map(|(from, to)| {
+            let first = guids.partition_point(|guid| guid.start < from);
+            let end = guids.partition_point(|guid| guid.start < to);
+            guids.get(first..end).unwrap_or_default()
+        })
+        .collect();
+    let side = Side::of(&between);
+
+    let mut found = Vec::new();
+    for (key, around) in keys.iter().zip(between.windows(2)) {
+        if found.len() > MAX_KEYS {
+            break;
         }
-        let content = match RecoveryPassword::parse(&text[key.start..key.end]) {
+        let [in_front, behind] = around else { continue };
+        let Some(digits) = text.get(key.start..key.end) else {
+            continue;
+        };
+        let content = match RecoveryPassword::parse(digits) {
             Ok(password) => FoundContent::Key(Credential::RecoveryPassword(password)),
             Err(mistyped @ MistypedRecoveryPassword::Blocks(_)) => FoundContent::Mistyped(mistyped),
             Err(mistyped) if key.is_certain => FoundContent::Mistyped(mistyped),
             Err(_) => continue,
         };
+        let (mut near_front, mut near_behind) = on_its_line(text, key, in_front, behind);
+        if near_front.is_empty() && near_behind.is_empty() {
+            (near_front, near_behind) = match side {
+                Side::InFront => (*in_front, Default::default()),
+                Side::Behind => (Default::default(), *behind),
+                Side::Unknown => (*in_front, *behind),
+            };
+        }
+        let mut ids: Vec<Guid> = Vec::new();
+        for guid in near_front.iter().rev().chain(near_behind).take(MAX_IDS) {
+            if !ids.contains(&guid.id) {
+                ids.push(guid.id);
+            }
+        }
         found.push(FoundKey { ids, content });
     }
     found
@@ -114,6 +160,57 @@ pub fn scan(text: &str) -> Vec<FoundKey> {
 
 /// More identifiers beside one key say nothing.
 const MAX_IDS: usize = 64;
+
+/// On which side of its keys a text has their identifiers.
+#[derive(Clone, Copy)]
+enum Side {
+    InFront,
+    Behind,
+    Unknown,
+}
+
+impl Side {
+    /// Tells the side where there is no doubt: a wrong guess would hide the key from whoever looks for its identifier.
+    fn of(between: &[&[GuidSpan]]) -> Self {
+        match between {
+            [before @ .., last] if last.is_empty() && before.iter().all(|ids| !ids.is_empty()) => {
+                Self::InFront
+            }
+            [first, after @ ..] if first.is_empty() && after.iter().all(|ids| !ids.is_empty()) => {
+                Self::Behind
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Returns those identifiers in front of and behind a key that stand on its line.
+fn on_its_line<'a>(
+    text: &str,
+    key: &KeySpan,
+    in_front: &'a [GuidSpan],
+    behind: &'a [GuidSpan],
+) -> (&'a [GuidSpan], &'a [GuidSpan]) {
+    let joined = |from: usize, to: usize| text.get(from..to).is_some_and(|gap| !gap.contains(['\n', '\r']));
+    let mut start = key.start;
+    let near = in_front.iter().rev().take_while(|guid| {
+        let is_near = joined(guid.end, start);
+        start = guid.start;
+        is_near
+    });
+    let first = in_front.len() - near.count();
+    let mut end = key.end;
+    let near = behind.iter().take_while(|guid| {
+        let is_near = joined(end, guid.start);
+        end = guid.end;
+        is_near
+    });
+    let last = near.count();
+    (
+        in_front.get(first..).unwrap_or_default(),
+        behind.get(..last).unwrap_or_default(),
+    )
+}
 
 struct GuidSpan {
     start: usize,
@@ -165,6 +262,10 @@ struct Group {
     start: usize,
     end: usize,
     digits: usize,
+    /// How many runs of six digits in it can be blocks of a key.
+    right_blocks: usize,
+    /// The number that the digits make which belong to the next such run.
+    block: u32,
     gap: Gap,
 }
 
@@ -182,50 +283,78 @@ fn keys_in(text: &str, guids: &[GuidSpan]) -> Vec<KeySpan> {
     let mut keys = Vec::new();
     let mut i = 0;
     while let Some(first) = groups.get(i) {
-        if first.digits == 48
+        if first.digits == BLOCKS * DIGITS
             && first.gap != Gap::Dash
             && groups.get(i + 1).is_none_or(|next| next.gap != Gap::Dash)
         {
-            keys.push(KeySpan {
-                start: first.start,
-                end: first.end,
-                is_certain: true,
-            });
+            if first.right_blocks >= ENOUGH_RIGHT {
+                keys.push(KeySpan {
+                    start: first.start,
+                    end: first.end,
+                    is_certain: true,
+                });
+            }
             i += 1;
             continue;
         }
-        match groups.get(i..i + BLOCKS).filter(|eight| is_key(eight)) {
-            Some(eight) => {
-                let is_certain = eight[1..].iter().all(|group| group.gap != Gap::Blank);
-                let (start, end) = (eight[0].start, eight[BLOCKS - 1].end);
-                keys.push(KeySpan {
-                    start,
-                    end,
-                    is_certain,
-                });
-                i += BLOCKS;
-            }
-            None => i += 1,
+        let eight_from = |at: usize| groups.get(at..at + BLOCKS).filter(|eight| is_key(eight));
+        if eight_from(i).is_none() {
+            i += 1;
+            continue;
+        }
+        // A number in front of a key may look like its first group: of all ways to cut, the first of the best.
+        let best = (i..i + BLOCKS)
+            .rev()
+            .filter_map(|at| Some((at, eight_from(at)?)))
+            .max_by_key(|(_, eight)| fit(eight));
+        if let Some((at, eight)) = best
+            && let [first, .., last] = eight
+        {
+            keys.push(KeySpan {
+                start: first.start,
+                end: last.end,
+                is_certain: inner_gaps(eight).all(|gap| gap != Gap::Blank),
+            });
+            i = at + BLOCKS;
         }
     }
     keys
 }
 
-/// Tells whether eight groups are a key, right or nearly so: phone numbers, dates and account numbers are not.
+/// Digits in a block.
+const DIGITS: usize = 6;
+
+/// One block in about fifteen is right by chance. Numbers that are not set like a key need this many to count as one.
+const ENOUGH_RIGHT: usize = 5;
+
+/// Tells whether eight groups are a key, right or nearly so: phone numbers, dates and account numbers are not, and
+/// neither are the numbers of a table.
 fn is_key(eight: &[Group]) -> bool {
-    let linked = eight[1..].iter().all(|group| group.gap != Gap::Other);
-    let dashed = eight[1..]
+    let whole = eight.iter().filter(|group| group.digits == DIGITS).count();
+    let near = eight
         .iter()
-        .all(|group| matches!(group.gap, Gap::Dash | Gap::Line));
-    let right = eight.iter().filter(|group| group.digits == 6).count();
-    let near = eight.iter().all(|group| (5..=7).contains(&group.digits));
-    linked
-        && near
-        && if dashed {
-            right >= BLOCKS - 2
+        .all(|group| (DIGITS - 1..=DIGITS + 1).contains(&group.digits));
+    let count = |wanted| inner_gaps(eight).filter(|gap| *gap == wanted).count();
+    // A key is broken once at most, unless it is written as a column.
+    let is_set_as_key = count(Gap::Dash) + 1 >= BLOCKS - 1 && count(Gap::Line) <= 1 && count(Gap::Blank) == 0;
+    let right: usize = eight.iter().map(|group| group.right_blocks).sum();
+    near && count(Gap::Other) == 0
+        && if is_set_as_key {
+            whole >= BLOCKS - 2
         } else {
-            right >= BLOCKS - 1
+            whole >= BLOCKS - 1 && right >= ENOUGH_RIGHT
         }
+}
+
+/// Says how well eight groups belong together: by what stands between them, then by how many are right.
+fn fit(eight: &[Group]) -> (bool, usize) {
+    let first = inner_gaps(eight).next();
+    let is_even = inner_gaps(eight).all(|gap| Some(gap) == first);
+    (is_even, eight.iter().map(|group| group.right_blocks).sum())
+}
+
+fn inner_gaps(groups: &[Group]) -> impl Iterator<Item = Gap> {
+    groups.iter().skip(1).map(|group| group.gap)
 }
 
 fn groups_in(text: &str, guids: &[GuidSpan]) -> Vec<Group> {
@@ -239,15 +368,23 @@ fn groups_in(text: &str, guids: &[GuidSpan]) -> Vec<Group> {
             guids.next();
         }
         let in_guid = guids.peek().is_some_and(|guid| guid.start <= at);
-        if is_digit(sign) && !in_guid {
+        if let Some(digit) = digit_of(sign).filter(|_| !in_guid) {
             let group = current.get_or_insert(Group {
                 start: at,
                 end: at,
                 digits: 0,
+                right_blocks: 0,
+                block: 0,
                 gap,
             });
             group.end = at + sign.len_utf8();
             group.digits += 1;
+            group.block = group.block * 10 + digit;
+            if group.digits.is_multiple_of(DIGITS) {
+                group.right_blocks +=
+                    usize::from(group.block.is_multiple_of(11) && group.block / 11 <= 0xFFFF);
+                group.block = 0;
+            }
             continue;
         }
         if let Some(group) = current.take() {
@@ -271,8 +408,11 @@ fn groups_in(text: &str, guids: &[GuidSpan]) -> Vec<Group> {
     groups
 }
 
-fn is_digit(sign: char) -> bool {
-    sign.is_ascii_digit() || ('\u{FF10}'..='\u{FF19}').contains(&sign)
+fn digit_of(sign: char) -> Option<u32> {
+    match sign {
+        '\u{FF10}'..='\u{FF19}' => Some(u32::from(sign) - 0xFF10),
+        _ => sign.to_digit(10),
+    }
 }
 
 fn is_dash(sign: char) -> bool {
@@ -414,9 +554,51 @@ mod tests {
     fn each_key_has_its_own_identifiers() {
         let other = "11111111-2222-3333-4444-555555555555";
         let text = format!("{ID}\n{KEY}\n{other}\n{KEY}\n");
-        let found = keys(&text);
-        assert_eq!(found[0].0[0], ID);
-        assert_eq!(found[1].0[0], other);
+        let ids = |text: &str| -> Vec<Vec<String>> { keys(text).into_iter().map(|(ids, _)| ids).collect() };
+        assert_eq!(ids(&text), [[ID], [other]], "in front");
+        assert_eq!(
+            ids(&format!("{KEY}\n{ID}\n{KEY}\n{other}\n")),
+            [[ID], [other]],
+            "behind"
+        );
+        assert_eq!(
+            ids(&format!("{KEY},a,{ID}\r\n{KEY},b,{other}\r\n")),
+            [[ID], [other]],
+            "rows of a table"
+        );
+        assert_eq!(
+            ids(&format!("tenant {other}\n{KEY}\n{ID}\n{KEY}\n{other}\n")),
+            [[other, ID], [ID, other]],
+            "in doubt, all"
+        );
+    }
+
+    #[test]
+    fn numbers_in_front_of_a_key_are_not_its_first_block() {
+        let spaced = KEY.replace('-', " ");
+        for number in ["123456", "10115", "1234567", "123456 123456", "2026"] {
+            for gap in [" ", "\t", "\n", " - ", "-"] {
+                one(&format!("{ID}\n{number}{gap}{KEY}\n"));
+                one(&format!("{ID}\n{number}{gap}{spaced}\n{number}"));
+            }
+        }
+        let typo = KEY.replace("284867", "284866");
+        let found = keys(&format!("123456\n{typo}\n{KEY}\n"));
+        assert_eq!(found.len(), 2, "a mistyped key takes nothing of the next");
+        assert_eq!((&found[0].1, found[1].1.as_deref()), (&None, Some(KEY)));
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_keys_and_identifiers_is_read_in_one_go() {
+        // Looking at each pair of key and identifier would take minutes, and a page for each key more than there are.
+        for text in [
+            format!("{ID}\n{KEY}\n"),
+            format!("{ID} {KEY} "),
+            format!("{KEY} "),
+        ] {
+            let text = text.repeat(MAX_LEN_BYTES / text.len());
+            assert_eq!(scan(&text).len(), MAX_KEYS + 1);
+        }
     }
 
     #[test]
@@ -431,6 +613,11 @@ mod tests {
         for text in [
             "030 123456-78, 2021-10-08 18:10:06, IBAN DE02 1203 0000 0000 2020 51",
             "123456 123456 123456 123456 123456 123456 123456",
+            "100200 100300 100400 100500 100600 100700 100800 100900 101000",
+            &"100200\n".repeat(40),
+            &"40123456\n".repeat(40),
+            "3.141592 653589 793238 462643 383279 502884 197169 399375 105820",
+            &"123456".repeat(8),
             &"9".repeat(47),
             &"9".repeat(60),
             "",
@@ -455,6 +642,9 @@ mod tests {
         ] {
             assert_eq!(decode(&bytes).as_deref().map(String::as_str), Some(text));
         }
+        let japanese: String = "回復キーを入力してください。".repeat(9) + KEY;
+        let le: Vec<u8> = japanese.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(decode(&le).as_deref(), Some(&japanese), "few letters of ASCII");
         assert!(decode(&(0..=255).cycle().take(4096).collect::<Vec<u8>>()).is_none());
         assert!(decode(&[0; 1000]).is_none());
     }
@@ -472,7 +662,7 @@ mod tests {
                 key: RecordKey::RecoveryPassword(RecoveryPassword::from_key(Secret::from(key))),
             };
             // A drive whose name is a key would be a second one.
-            let drive = drive.replace(is_digit, "x");
+            let drive = drive.replace(|sign| digit_of(sign).is_some(), "x");
             let context = RenderContext { drive, saved_on: "24 November 2026".to_owned() };
             for style in [Style::Windows, Style::Plain] {
                 let bytes = render(&record, &context, style).expect("text");
