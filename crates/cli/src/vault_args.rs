@@ -97,13 +97,22 @@ fn new_passphrase(context: &Context) -> Result<SecretText, CliError> {
         return Err(CliError::could_not("a vault needs something to close it with")
             .hint("`--passphrase SOURCE`, or `--recipient age1...` for a public key"));
     }
+    context
+        .ui
+        .say("Without its passphrase nobody can open the encrypted file, not even you.");
     loop {
-        let first = context.ui.ask_password("New passphrase of the vault: ")?;
+        let first = context.ui.ask_password("New passphrase for it: ")?;
+        if first.expose_secret().is_empty() {
+            context.ui.say("An empty passphrase protects nothing.");
+            continue;
+        }
         let second = context.ui.ask_password("The same again: ")?;
         if first == second {
             return Ok(first);
         }
-        context.ui.say("The two are not the same.");
+        context
+            .ui
+            .say("The two are not the same. Nothing is lost: type both again.");
     }
 }
 

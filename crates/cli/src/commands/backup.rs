@@ -135,6 +135,9 @@ impl Run for Backup {
         }
         has_recovery_key(&drive, self.save_startup_key)?;
 
+        if is_wizard {
+            wizard::say_hello(context, &drive);
+        }
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
         let records = drive.volume.records(&unlocked);
         drop(unlocked);

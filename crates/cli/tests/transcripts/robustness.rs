@@ -508,7 +508,7 @@ fn what_may_not_be_looked_into_is_said() {
     fs::copy(sandbox.path("key"), sandbox.path("keys/closed/key.txt")).unwrap();
     fs::copy(sandbox.path("key"), sandbox.path("keys/closed.txt")).unwrap();
     for path in [&closed, &sandbox.path("keys/closed.txt")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     if fs::read_dir(&closed).is_ok() {
         eprintln!("SKIPPED: root may look into every folder");

@@ -215,7 +215,8 @@ fn several_copies_in_one_go() {
     let Some(mut session) = desk.backup() else { return };
     let keys = desk.path("keys");
     let keys = keys.to_str().unwrap();
-    session.expect(WAYS_IN).expect("Number: ").enter("1");
+    session.expect("Nothing on it is changed").expect(WAYS_IN);
+    session.expect("Number: ").enter("1");
     session.expect("assword").enter_hidden(desk.password());
     session
         .expect(PLACES)
@@ -226,7 +227,7 @@ fn several_copies_in_one_go() {
     session
         .expect("Folder for the text file")
         .enter("/does/not/exist")
-        .expect("there is no folder")
+        .expect("there is no folder `/does/not/exist`")
         .expect("Folder for the text file")
         .enter(keys);
     // Without an answer it is the home folder.
@@ -235,6 +236,9 @@ fn several_copies_in_one_go() {
         .expect("Name of the encrypted file")
         .enter(&format!("{keys}/mine.age"));
     session
+        .expect("New passphrase")
+        .enter_hidden("")
+        .expect("protects nothing")
         .expect("New passphrase")
         .enter_hidden("one thing")
         .expect("again: ")

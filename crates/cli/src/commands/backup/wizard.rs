@@ -67,16 +67,24 @@ pub(super) fn choose_drive(context: &Context) -> Result<OsString, CliError> {
     }
 }
 
+/// Says what is going to happen, before the first question.
+pub(super) fn say_hello(context: &Context, drive: &Drive) {
+    context.ui.say(&format!(
+        "This backs up the recovery key of {}. To find the key, the drive has to\n\
+         be unlocked once. Nothing on it is changed, and Ctrl-C stops at any time.\n",
+        drive.name
+    ));
+}
+
 /// Asks where to save, several places at once; a place that cannot be is asked for again.
 pub(super) fn choose_places(
     context: &Context,
     drive: &Drive,
     check: &mut dyn FnMut(&Place) -> Result<(), CliError>,
 ) -> Result<Vec<Place>, CliError> {
-    context.ui.say(&format!(
-        "\n{} is unlocked and its recovery key is found. Nothing on the drive is changed.\n",
-        drive.name
-    ));
+    context
+        .ui
+        .say(&format!("\nThe recovery key of {} is found.\n", drive.name));
     let choices = [
         "Save it to a USB flash drive",
         "Save it to a file",
@@ -187,13 +195,16 @@ fn ask_path(
             _ => expand(answer),
         };
         let folder = folder_for(&path);
-        if !folder.is_dir() {
+        let place = place(path.clone());
+        // A name without an extension is a folder that is misspelt, rather than the name of a new file.
+        let is_misspelt = !matches!(place, Place::Vault(_)) && path.extension().is_none() && !path.exists();
+        if is_misspelt || !folder.is_dir() {
+            let missing = if is_misspelt { &path } else { &folder };
             context
                 .ui
-                .say(&format!("  there is no folder `{}`", folder.display()));
+                .say(&format!("  there is no folder `{}`", missing.display()));
             continue;
         }
-        let place = place(path);
         match check(&place) {
             Ok(()) => return Ok(place),
             Err(error) => {
