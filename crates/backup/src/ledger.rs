@@ -42,7 +42,13 @@ pub struct Entry {
 struct Content {
     version: u32,
     entries: Vec<serde_json::Value>,
+    /// What another version keeps beside the entries.
+    #[serde(flatten)]
+    other: serde_json::Map<String, serde_json::Value>,
 }
+
+/// What this version writes; a later one may have left a higher number.
+const VERSION: u32 = 1;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -92,19 +98,19 @@ impl Ledger {
 
     /// Adds copies, or brings what is known of the same copies up to date.
     ///
-    /// Entries that another version wrote and this one does not understand stay as they are. A crash leaves the old list
-    /// or the new one.
+    /// What another version wrote and this one does not understand stays as it is. A crash leaves the old list or the new
+    /// one. Returns where a damaged ledger was put aside, if this one was.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn record(&self, copies: &[Entry]) -> Result<(), LedgerError> {
+    pub fn record(&self, copies: &[Entry]) -> Result<Option<PathBuf>, LedgerError> {
         let failed = |source| LedgerError {
             path: self.path.clone(),
             source,
         };
         make_folder(folder_of(&self.path)).map_err(failed)?;
         let lock = self.lock().map_err(failed)?;
-        let (mut content, _) = self.load()?;
+        let (mut content, set_aside) = self.load()?;
         for copy in copies {
             let known = content.entries.iter_mut().find_map(|value| {
                 let entry: Entry = serde_json::from_value(value.clone()).ok()?;
@@ -119,17 +125,25 @@ impl Ledger {
                         last_proven_at: copy.last_proven_at.clone().or(entry.last_proven_at),
                         ..copy.clone()
                     };
-                    *value = serde_json::to_value(merged).map_err(|error| failed(io::Error::other(error)))?;
+                    let merged =
+                        serde_json::to_value(merged).map_err(|error| failed(io::Error::other(error)))?;
+                    match (value, merged) {
+                        // Field by field: what another version added to the entry stays.
+                        (serde_json::Value::Object(fields), serde_json::Value::Object(merged)) => {
+                            fields.extend(merged);
+                        }
+                        (value, merged) => *value = merged,
+                    }
                 }
                 None => content
                     .entries
                     .push(serde_json::to_value(copy).map_err(|error| failed(io::Error::other(error)))?),
             }
         }
-        content.version = 1;
+        content.version = content.version.max(VERSION);
         self.replace(&content).map_err(failed)?;
         drop(lock);
-        Ok(())
+        Ok(set_aside)
     }
 
     fn load(&self) -> Result<(Content, Option<PathBuf>), LedgerError> {
@@ -145,13 +159,27 @@ impl Ledger {
         match serde_json::from_slice(&bytes) {
             Ok(content) => Ok((content, None)),
             Err(_) => {
-                let mut aside = self.path.clone().into_os_string();
-                aside.push(".damaged");
-                let aside = PathBuf::from(aside);
+                let aside = self.name_to_put_aside();
                 fs::rename(&self.path, &aside).map_err(failed)?;
                 Ok((Content::default(), Some(aside)))
             }
         }
+    }
+
+    /// Returns a name that nothing has: an earlier damaged ledger is not overwritten.
+    fn name_to_put_aside(&self) -> PathBuf {
+        let name = |number: u32| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".damaged");
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
+            PathBuf::from(name)
+        };
+        (1..100)
+            .map(name)
+            .find(|path| path.symlink_metadata().is_err())
+            .unwrap_or_else(|| name(100))
     }
 
     fn lock(&self) -> io::Result<File> {
@@ -171,7 +199,13 @@ impl Ledger {
             file.write_all(serde_json::to_string_pretty(content)?.as_bytes())?;
             file.write_all(b"\n")?;
             file.sync_all()?;
-            fs::rename(&new, &self.path)
+            drop(file);
+            fs::rename(&new, &self.path)?;
+            // The new name has to last; where the file system cannot promise it, the old list is as good.
+            if let Ok(folder) = File::open(folder_of(&self.path)) {
+                let _ = folder.sync_all();
+            }
+            Ok(())
         };
         write().inspect_err(|_| {
             let _ = fs::remove_file(&new);
@@ -262,12 +296,22 @@ mod tests {
         let ledger = Ledger::at(folder.path().join("ledger.json"));
         fs::write(
             ledger.path(),
-            r#"{"version": 9, "new": 1, "entries": [{"kind": "star"}]}"#,
+            r#"{"version": 9, "new": 1, "entries": [
+                {"kind": "star"},
+                {"volume_id": "V", "protector_id": "A", "kind": "recovery_password", "place": "file:/a", "path": "/a/1",
+                 "drive": "disk.img", "saved_at": "2026-11-24T10:00:00Z", "colour": "blue"}]}"#,
         )
         .expect("written");
-        ledger.record(&[entry("A", None, None)]).expect("written");
-        assert_eq!(ledger.read().expect("there").entries.len(), 1);
-        assert!(fs::read_to_string(ledger.path()).expect("there").contains("star"));
+        ledger
+            .record(&[entry("B", None, None), entry("A", Some("/a/1"), Some("t2"))])
+            .expect("written");
+        let entries = ledger.read().expect("there").entries;
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].last_proven_at.as_deref(), Some("t2"));
+        let text = fs::read_to_string(ledger.path()).expect("there");
+        for kept in ["\"version\": 9", "\"new\": 1", "star", "blue"] {
+            assert!(text.contains(kept), "{kept}");
+        }
     }
 
     #[test]
@@ -281,5 +325,33 @@ mod tests {
             fs::read_to_string(read.set_aside.expect("told")).expect("there"),
             "not JSON"
         );
+
+        fs::write(ledger.path(), "not JSON again").expect("written");
+        let aside = ledger.record(&[entry("A", None, None)]).expect("written");
+        assert_eq!(
+            fs::read_to_string(aside.expect("told")).expect("there"),
+            "not JSON again",
+            "beside the first, not over it"
+        );
+        assert_eq!(ledger.read().expect("there").entries.len(), 1);
+    }
+
+    #[test]
+    fn two_at_once_lose_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ledger.json");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let path = path.clone();
+                scope.spawn(move || {
+                    for number in 0..5 {
+                        Ledger::at(path.clone())
+                            .record(&[entry(&format!("{writer}-{number}"), None, None)])
+                            .expect("written");
+                    }
+                });
+            }
+        });
+        assert_eq!(Ledger::at(path).read().expect("there").entries.len(), 20);
     }
 }
