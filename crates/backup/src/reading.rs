@@ -68,6 +68,12 @@ pub enum ReadPlaceError {
     /// It is a PDF or picture that could not be read.
     #[error("the page or picture cannot be read")]
     Paper(#[from] paper::PaperError),
+    /// It holds more keys than are taken out of one file.
+    #[error("it holds more than {limit} recovery keys")]
+    TooManyKeys {
+        /// The most that are taken.
+        limit: usize,
+    },
     /// It is none of the kinds in which keys are kept.
     #[error("it is not a text, key file, vault, PDF or picture")]
     UnknownKind,
@@ -84,14 +90,7 @@ pub fn read_file(path: &Path, secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>
         path: path.to_owned(),
         source,
     };
-    // A pipe would be waited for without end when it is opened.
-    let kind = path.metadata().map_err(failed)?;
-    if !kind.is_file() {
-        return Err(ReadPlaceError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    let file = File::open(path).map_err(failed)?;
+    let file = open_file(path)?;
     let actual = file.metadata().map_err(failed)?.len();
     if actual > MAX_LEN_BYTES {
         return Err(ReadPlaceError::TooLarge {
@@ -99,8 +98,16 @@ pub fn read_file(path: &Path, secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>
             limit: MAX_LEN_BYTES,
         });
     }
+    // Room for all of it at once, so that no grown-out-of buffer stays behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(actual as usize + 1));
-    file.take(MAX_LEN_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let mut file = file.take(MAX_LEN_BYTES);
+    // Most files are something else, and their first bytes say so.
+    let mut first = file.by_ref().take(PROBE_LEN_BYTES);
+    first.read_to_end(&mut bytes).map_err(failed)?;
+    if !may_hold_keys(&bytes) {
+        return Err(ReadPlaceError::UnknownKind);
+    }
+    file.read_to_end(&mut bytes).map_err(failed)?;
     let mut found = keys_in(&bytes, secrets)?;
     if let Some(id) = path
         .file_name()
@@ -111,6 +118,45 @@ pub fn read_file(path: &Path, secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>
         }
     }
     Ok(found)
+}
+
+/// The first bytes tell whether the rest of a file is worth reading.
+const PROBE_LEN_BYTES: u64 = 64 << 10;
+
+fn may_hold_keys(probe: &[u8]) -> bool {
+    // Key files are far shorter than the probe.
+    ExternalKey::from_bek(probe).is_ok()
+        || vault::is_vault(probe)
+        || paper::is_pdf(probe)
+        || paper::is_picture(probe)
+        || text::decode(probe).is_some()
+}
+
+/// Opens what is a file, and nothing else: a pipe would be waited for without end, and a device may act on being opened.
+fn open_file(path: &Path) -> Result<File, ReadPlaceError> {
+    let failed = |source| ReadPlaceError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let not_a_file = || ReadPlaceError::NotAFile {
+        path: path.to_owned(),
+    };
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(not_a_file());
+    }
+    let mut options = File::options();
+    options.read(true);
+    // Between the two looks something else may get this name: then opening must not wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits() as i32,
+    );
+    let file = options.open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(not_a_file());
+    }
+    Ok(file)
 }
 
 /// Takes the keys out of the content of a file.
@@ -128,7 +174,7 @@ pub fn keys_in(bytes: &[u8], secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>,
     if vault::is_vault(bytes) {
         let text = open_vault(bytes, secrets)?;
         let text = text::decode(text.expose_secret()).ok_or(ReadPlaceError::UnknownKind)?;
-        return Ok(text::scan(&text));
+        return all_of(text::scan(&text));
     }
     if paper::is_pdf(bytes) {
         return Ok(merged(&paper::read_pdf(bytes)?));
@@ -137,7 +183,17 @@ pub fn keys_in(bytes: &[u8], secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>,
         return Ok(merged(&paper::read_picture(bytes)?));
     }
     let text = text::decode(bytes).ok_or(ReadPlaceError::UnknownKind)?;
-    Ok(text::scan(&text))
+    all_of(text::scan(&text))
+}
+
+/// Refuses what [`text::scan`] cut off: a key that was passed over in silence would be called missing.
+fn all_of(found: Vec<FoundKey>) -> Result<Vec<FoundKey>, ReadPlaceError> {
+    if found.len() > text::MAX_KEYS {
+        return Err(ReadPlaceError::TooManyKeys {
+            limit: text::MAX_KEYS,
+        });
+    }
+    Ok(found)
 }
 
 fn open_vault(bytes: &[u8], secrets: &mut dyn Secrets) -> Result<SecretBytes, ReadPlaceError> {
@@ -245,7 +301,31 @@ mod tests {
             read_file(&folder.path().join("x"), &mut NoSecrets),
             Err(ReadPlaceError::Io { .. })
         ));
-        let data: Vec<u8> = (0..=255).cycle().take(5000).collect();
+        let path = folder.path().join("large");
+        let large = File::create(&path).expect("made");
+        large.set_len(MAX_LEN_BYTES + 1).expect("grown");
+        assert!(matches!(
+            read_file(&path, &mut NoSecrets),
+            Err(ReadPlaceError::TooLarge { .. })
+        ));
+        let key = "284867-596541-514998-422114-660297-261613-215424-199408\n";
+        std::fs::write(&path, key.repeat(text::MAX_KEYS + 1)).expect("written");
+        assert!(matches!(
+            read_file(&path, &mut NoSecrets),
+            Err(ReadPlaceError::TooManyKeys { .. })
+        ));
+        std::fs::write(&path, "no key\n".repeat(20_000) + key).expect("written");
+        assert_eq!(
+            read_file(&path, &mut NoSecrets).expect("text").len(),
+            1,
+            "behind what is looked at first"
+        );
+        let data: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        std::fs::write(&path, &data).expect("written");
+        assert!(matches!(
+            read_file(&path, &mut NoSecrets),
+            Err(ReadPlaceError::UnknownKind)
+        ));
         assert!(matches!(
             keys_in(&data, &mut NoSecrets),
             Err(ReadPlaceError::UnknownKind)
