@@ -49,7 +49,7 @@ fn look_into_folder(
     folder: &Path,
     depth: usize,
     entries_left: &mut usize,
-    seen: &mut HashSet<PathBuf>,
+    seen: &mut HashSet<Identity>,
     secrets: &mut dyn Secrets,
     visit: &mut Visit<'_>,
 ) -> ControlFlow<()> {
@@ -59,8 +59,16 @@ fn look_into_folder(
             Event::FolderLeftOut(format!("it is nested more than {MAX_DEPTH} folders deep")),
         );
     }
-    // A bind mount may lead back to where we are.
-    if !folder.canonicalize().is_ok_and(|real| seen.insert(real)) {
+    // That there is more was said where the count ran out.
+    if *entries_left == 0 {
+        return ControlFlow::Continue(());
+    }
+    // A mount may show a folder again that was looked into.
+    let identity = match identity(folder) {
+        Ok(identity) => identity,
+        Err(error) => return visit(folder, Event::FolderLeftOut(error.to_string())),
+    };
+    if !seen.insert(identity) {
         return ControlFlow::Continue(());
     }
     let mut entries: Vec<PathBuf> = match fs::read_dir(folder) {
@@ -70,7 +78,7 @@ fn look_into_folder(
             .collect(),
         Err(error) => return visit(folder, Event::FolderLeftOut(error.to_string())),
     };
-    *entries_left -= entries.len();
+    *entries_left = entries_left.saturating_sub(entries.len());
     if *entries_left == 0 {
         visit(
             folder,
@@ -100,6 +108,23 @@ fn look_into_folder(
         }
     }
     ControlFlow::Continue(())
+}
+
+/// What makes a folder the same, by whatever path it is reached.
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = PathBuf;
+
+#[cfg(unix)]
+fn identity(folder: &Path) -> std::io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    folder.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(folder: &Path) -> std::io::Result<Identity> {
+    folder.canonicalize()
 }
 
 #[cfg(test)]
@@ -177,6 +202,59 @@ mod tests {
             pipe[0].1,
             Event::Failed(ReadPlaceError::NotAFile { .. })
         ));
+    }
+
+    #[test]
+    fn too_many_folders_and_files_are_said_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deep = folder.path().join(vec!["d"; MAX_DEPTH + 3].join("/"));
+        std::fs::create_dir_all(&deep).expect("made");
+        let events = all(folder.path());
+        assert!(
+            matches!(&events[..], [(_, Event::FolderLeftOut(_))]),
+            "{events:?}"
+        );
+
+        let mut events = Vec::new();
+        for number in 0..5 {
+            std::fs::create_dir(folder.path().join(format!("{number}"))).expect("made");
+            std::fs::write(folder.path().join(format!("{number}/x")), "no key").expect("written");
+        }
+        let flow = look_into_folder(
+            folder.path(),
+            0,
+            &mut 3,
+            &mut HashSet::new(),
+            &mut NoSecrets,
+            &mut |path, event| {
+                events.push((path.to_owned(), event));
+                ControlFlow::Continue(())
+            },
+        );
+        assert!(flow.is_continue());
+        assert!(
+            matches!(&events[..], [(_, Event::FolderLeftOut(_))]),
+            "{events:?}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn hidden_key_files_and_links_to_files_are_looked_into() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let key = "284867-596541-514998-422114-660297-261613-215424-199408";
+        std::fs::write(folder.path().join(".hidden"), key).expect("written");
+        std::fs::write(elsewhere.path().join("key"), key).expect("written");
+        std::os::unix::fs::symlink(elsewhere.path().join("key"), folder.path().join("link")).expect("linked");
+        std::os::unix::fs::symlink("nowhere", folder.path().join("torn")).expect("linked");
+        let events = all(folder.path());
+        let names: Vec<_> = events.iter().filter_map(|(path, _)| path.file_name()).collect();
+        assert_eq!(names, [".hidden", "link", "torn"]);
+        assert!(
+            matches!(events[2].1, Event::Failed(_)),
+            "a link to nothing is said"
+        );
     }
 
     #[test]
