@@ -8,6 +8,7 @@
 //! - [`stretch`]: the 2^20 rounds between a password and a key;
 //! - [`SectorCipher`]: chosen once per volume, works on runs of sectors.
 
+mod arch;
 mod block;
 mod cbc;
 pub mod ccm;

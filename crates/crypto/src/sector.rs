@@ -4,6 +4,7 @@ use std::fmt;
 
 use aes::{Aes128, Aes256};
 
+use crate::arch;
 use crate::cbc::Cbc;
 use crate::elephant::Elephant;
 use crate::secret::Secret;
@@ -63,25 +64,27 @@ impl SectorCipher {
     /// Makes AES-XTS with 128-bit keys: one for the data, one for the tweak.
     #[must_use]
     pub fn aes_xts_128(data: &Secret<16>, tweak: &Secret<16>, sector_size: SectorSize) -> Self {
-        Self::of("AES-XTS 128", Xts::<Aes128>::new(data, tweak), sector_size)
+        let mode = arch::xts(data, tweak).unwrap_or_else(|| Box::new(Xts::<Aes128>::new(data, tweak)));
+        Self::of("AES-XTS 128", mode, sector_size)
     }
 
     /// Makes AES-XTS with 256-bit keys: one for the data, one for the tweak.
     #[must_use]
     pub fn aes_xts_256(data: &Secret<32>, tweak: &Secret<32>, sector_size: SectorSize) -> Self {
-        Self::of("AES-XTS 256", Xts::<Aes256>::new(data, tweak), sector_size)
+        let mode = arch::xts(data, tweak).unwrap_or_else(|| Box::new(Xts::<Aes256>::new(data, tweak)));
+        Self::of("AES-XTS 256", mode, sector_size)
     }
 
     /// Makes AES-CBC with a 128-bit key.
     #[must_use]
     pub fn aes_cbc_128(key: &Secret<16>, sector_size: SectorSize) -> Self {
-        Self::of("AES-CBC 128", Cbc::<Aes128>::new(key), sector_size)
+        Self::of("AES-CBC 128", Box::new(Cbc::<Aes128>::new(key)), sector_size)
     }
 
     /// Makes AES-CBC with a 256-bit key.
     #[must_use]
     pub fn aes_cbc_256(key: &Secret<32>, sector_size: SectorSize) -> Self {
-        Self::of("AES-CBC 256", Cbc::<Aes256>::new(key), sector_size)
+        Self::of("AES-CBC 256", Box::new(Cbc::<Aes256>::new(key)), sector_size)
     }
 
     /// Makes AES-CBC with the Elephant diffuser, 128-bit keys.
@@ -89,7 +92,7 @@ impl SectorCipher {
     pub fn aes_cbc_128_diffuser(key: &Secret<16>, tweak: &Secret<16>, sector_size: SectorSize) -> Self {
         Self::of(
             "AES-CBC 128 + diffuser",
-            Elephant::<Aes128>::new(key, tweak),
+            Box::new(Elephant::<Aes128>::new(key, tweak)),
             sector_size,
         )
     }
@@ -99,14 +102,14 @@ impl SectorCipher {
     pub fn aes_cbc_256_diffuser(key: &Secret<32>, tweak: &Secret<32>, sector_size: SectorSize) -> Self {
         Self::of(
             "AES-CBC 256 + diffuser",
-            Elephant::<Aes256>::new(key, tweak),
+            Box::new(Elephant::<Aes256>::new(key, tweak)),
             sector_size,
         )
     }
 
-    fn of(name: &'static str, mode: impl Mode + Send + Sync + 'static, sector_size: SectorSize) -> Self {
+    fn of(name: &'static str, mode: Box<dyn Mode + Send + Sync>, sector_size: SectorSize) -> Self {
         Self {
-            mode: Box::new(mode),
+            mode,
             name,
             sector_size,
         }

@@ -1,0 +1,21 @@
+//! x86-64: AES on two blocks an instruction (VAES with 256-bit registers).
+
+mod keys;
+mod vaes_xts;
+
+use super::BoxedMode;
+use crate::secret::Secret;
+
+use keys::{ROUND_KEYS_128, ROUND_KEYS_256, Vaes};
+use vaes_xts::VaesXts;
+
+/// Makes AES-XTS over `data` and `tweak` keys of 16 or 32 bytes.
+pub(crate) fn xts<const N: usize>(data: &Secret<N>, tweak: &Secret<N>) -> Option<BoxedMode> {
+    let vaes = Vaes::detect()?;
+    let (data, tweak) = (data.expose_secret(), tweak.expose_secret());
+    match N {
+        16 => Some(VaesXts::<ROUND_KEYS_128>::new(vaes, data, tweak)),
+        32 => Some(VaesXts::<ROUND_KEYS_256>::new(vaes, data, tweak)),
+        _ => None,
+    }
+}
