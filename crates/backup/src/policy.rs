@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use keyhaven_disk::os::{Backing, Host};
+use keyhaven_disk::os::{Backing, DriveKind, Host};
 
 /// Why a place is no place for a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum Refusal {
         /// The encrypted device under it.
         device: String,
     },
+    /// It is kept in memory only.
+    #[error("`{}` is in memory ({file_system}), and gone when the computer is switched off", .path.display())]
+    InMemory {
+        /// The place.
+        path: PathBuf,
+        /// The file system there.
+        file_system: String,
+    },
     /// It is the top folder of a drive that is built in.
     #[error("`{}` is the top folder of a drive that is built in, where a key is found by whoever opens the computer", .0.display())]
     RootOfFixedDrive(
@@ -33,7 +41,7 @@ pub enum Refusal {
 /// Returns why a folder is no place for the keys of `drive`, a device or image file; nothing if it is one.
 ///
 /// What lies under the folder is followed down through loop devices and mappings. `is_bitlocker` is asked about the
-/// devices there.
+/// devices there. That another partition of the same disk is the drive is no reason.
 pub fn check(
     folder: &Path,
     drive: &Path,
@@ -47,10 +55,21 @@ pub fn check(
         return Ok(());
     };
 
+    if matches!(mount.file_system.as_str(), "tmpfs" | "ramfs") {
+        return Err(Refusal::InMemory {
+            path: folder,
+            file_system: mount.file_system,
+        });
+    }
     if let Some(under) = &mount.drive {
         let mut layers = vec![Backing::Device(under.name.clone())];
         layers.extend(host.all_backing_of(&under.name).unwrap_or_default());
+        let disks = disks_of(&layers, host);
         for layer in &layers {
+            // Of a disk, only the partition above it is what the folder is on.
+            if matches!(layer, Backing::Device(name) if disks.contains(name)) {
+                continue;
+            }
             let (path, is_drive) = match layer {
                 Backing::Device(name) => (host.dev.join(name), Some(name) == drive_name.as_ref()),
                 Backing::File(path) => (path.clone(), *path == drive_file),
@@ -75,6 +94,18 @@ pub fn check(
         return Err(Refusal::RootOfFixedDrive(folder));
     }
     Ok(())
+}
+
+/// Returns the disks whose partitions are among the layers.
+fn disks_of(layers: &[Backing], host: &Host) -> Vec<String> {
+    let disk_of = |layer: &Backing| match layer {
+        Backing::Device(name) => match host.drive_at(&host.dev.join(name))?.kind {
+            DriveKind::Partition { parent, .. } => Some(parent),
+            _ => None,
+        },
+        _ => None,
+    };
+    layers.iter().filter_map(disk_of).collect()
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -111,16 +142,18 @@ mod tests {
                 &[("loop/backing_file", &image.display().to_string())],
             );
             let mut mounts = String::new();
-            for (number, place) in [
-                ("259:1", "fixed"),
-                ("254:0", "mapped"),
-                ("8:17", "stick"),
-                ("7:0", "inside"),
+            for (number, place, file_system) in [
+                ("259:1", "fixed", "ext4"),
+                ("254:0", "mapped", "ntfs3"),
+                ("8:17", "stick", "vfat"),
+                ("7:0", "inside", "ext4"),
+                ("0:40", "memory", "tmpfs"),
+                ("0:41", "share", "cifs"),
             ] {
                 let folder = computer.path(place);
                 fs::create_dir_all(folder.join("keys")).expect("a folder");
                 mounts.push_str(&format!(
-                    "22 1 {number} / {} rw - ext4 /dev/x rw\n",
+                    "22 1 {number} / {} rw - {file_system} x rw\n",
                     folder.display()
                 ));
             }
@@ -173,6 +206,20 @@ mod tests {
             Ok(()),
             "a folder of a plain drive"
         );
+        assert_eq!(
+            computer.judged("fixed/keys", "dev/nda", &["dev/nda2"]),
+            Ok(()),
+            "another partition of the disk"
+        );
+        assert_eq!(computer.judged("share", "dev/nda2", &["dev/nda2"]), Ok(()));
+        assert!(matches!(
+            refused("memory/keys", "dev/nda2", &[]),
+            Refusal::InMemory { .. }
+        ));
+        assert!(matches!(
+            refused("mapped/keys", "dev/nda", &["dev/nda2"]),
+            Refusal::OnAnEncryptedDrive { .. }
+        ));
         assert!(matches!(
             refused("fixed", "dev/nda2", &[]),
             Refusal::RootOfFixedDrive(_)
