@@ -43,7 +43,7 @@ pub fn write_new(
         path: path.to_owned(),
         source,
     };
-    let mut file = match create_new(path) {
+    let file = match create_new(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let occupied = SaveError::Occupied {
@@ -62,19 +62,25 @@ pub fn write_new(
         }
         Err(error) => return Err(failed(error)),
     };
-    let written = file
-        .write_all(bytes.expose_secret())
-        .and_then(|()| file.sync_all());
-    drop(file);
-    if let Err(error) = written {
-        let _ = fs::remove_file(path);
-        return Err(failed(error));
-    }
+    fill(file, path, |file| {
+        file.write_all(bytes.expose_secret())?;
+        file.sync_all()
+    })
+    .map_err(failed)?;
     // The name has to last, too; some file systems of sticks and shares cannot promise it.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(Written::New)
+}
+
+/// Writes into a file that was just made, and takes it away again if that fails: half a key is worse than none.
+fn fill(mut file: File, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let written = write(&mut file);
+    drop(file);
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
 }
 
 fn create_new(path: &Path) -> io::Result<File> {
@@ -109,4 +115,71 @@ pub fn read_fresh(path: &Path) -> Result<SecretBytes, SaveError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, content: &[u8], same: bool) -> Result<Written, SaveError> {
+        write_new(path, &SecretBytes::copy_of(content), |_| same)
+    }
+
+    #[test]
+    fn nothing_is_overwritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        assert_eq!(write(&path, b"first", false).expect("written"), Written::New);
+        assert_eq!(
+            write(&path, b"second", true).expect("as good"),
+            Written::AlreadyThere
+        );
+        assert!(matches!(
+            write(&path, b"second", false),
+            Err(SaveError::Occupied { .. })
+        ));
+        assert_eq!(fs::read(&path).expect("there"), b"first");
+
+        let inner = folder.path().join("folder");
+        fs::create_dir(&inner).expect("made");
+        assert!(matches!(
+            write(&inner, b"key", true),
+            Err(SaveError::Occupied { .. })
+        ));
+        assert!(matches!(
+            write(&folder.path().join("none/key"), b"key", true),
+            Err(SaveError::NoFolder { path }) if path == folder.path().join("none")
+        ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_written_through() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&target, &link).expect("linked");
+        assert!(matches!(
+            write(&link, b"key", true),
+            Err(SaveError::Occupied { .. })
+        ));
+        assert!(!target.exists());
+        fs::write(&target, "key").expect("written");
+        assert!(
+            matches!(write(&link, b"key", true), Err(SaveError::Occupied { .. })),
+            "a link to the same key may be gone tomorrow"
+        );
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_completed_is_taken_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let file = create_new(&path).expect("made");
+        let failed = fill(file, &path, |file| {
+            file.write_all(b"half of a k")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.expect_err("no space").kind(), io::ErrorKind::StorageFull);
+        assert!(!path.exists());
+    }
 }

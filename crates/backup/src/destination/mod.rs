@@ -229,3 +229,77 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 
 #[cfg(test)]
 pub(crate) mod conformance;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::tests::drive;
+
+    /// A place that gives back another text than it was given.
+    #[derive(Debug)]
+    struct Forgetful(String);
+
+    impl Destination for Forgetful {
+        fn place(&self) -> String {
+            "forgetful".to_owned()
+        }
+
+        fn save(&self, records: &[RecoveryRecord], _: &SaveContext) -> Result<Vec<Saved>, SaveError> {
+            let saved = |record: &RecoveryRecord| Saved {
+                protector_id: record.protector_id,
+                path: None,
+                already_there: false,
+                note: None,
+            };
+            Ok(records.iter().map(saved).collect())
+        }
+
+        fn read_back(&self, _: &Saved) -> Result<Vec<FoundKey>, SaveError> {
+            Ok(crate::text::scan(&self.0))
+        }
+    }
+
+    #[test]
+    fn a_copy_that_reads_back_as_anything_else_is_not_proven() {
+        let records = conformance::records();
+        let digits = |number: usize| match &records[number].key {
+            keyhaven_fve::RecordKey::RecoveryPassword(key) => key.to_digits().expose_secret().to_owned(),
+            _ => unreachable!("they are recovery keys"),
+        };
+        let problem = |text: &str| {
+            let copies = save_and_prove(
+                &Forgetful(text.to_owned()),
+                &records[..1],
+                &drive(),
+                &conformance::context(),
+            );
+            copies.expect("saved").remove(0).problem
+        };
+        let id = records[0].protector_id;
+        assert_eq!(problem(&format!("{id} {}", digits(0))), None);
+        assert_eq!(problem(&digits(0)), None);
+        for (text, expected) in [
+            (String::new(), "not found in it"),
+            (
+                format!("{id}\n000000{}", &digits(0)[6..]),
+                "does not open the drive",
+            ),
+            (format!("{id}\n000001{}", &digits(0)[6..]), "is damaged: "),
+            (format!("{id}\n{}", digits(1)), "another key of the drive"),
+            (
+                format!("{}\n{}", records[1].protector_id, digits(0)),
+                "not found in it",
+            ),
+        ] {
+            let problem = problem(&text).expect(expected);
+            assert!(problem.contains(expected), "{problem}");
+            assert!(!problem.contains(&digits(0)[6..]), "no digits are shown");
+        }
+    }
+
+    #[test]
+    fn a_place_that_holds_nothing_is_an_error() {
+        let saved = save_and_prove(&Forgetful(String::new()), &[], &drive(), &conformance::context());
+        assert!(matches!(saved, Err(SaveError::Nothing)));
+    }
+}
