@@ -314,12 +314,14 @@ mod tests {
             read_file(&path, &mut NoSecrets),
             Err(ReadPlaceError::TooManyKeys { .. })
         ));
-        std::fs::write(&path, "no key\n".repeat(20_000) + key).expect("written");
-        assert_eq!(
-            read_file(&path, &mut NoSecrets).expect("text").len(),
-            1,
-            "behind what is looked at first"
-        );
+        for start in ["", "x", "xy"] {
+            std::fs::write(&path, start.to_owned() + &"ключ あ\n".repeat(20_000) + key).expect("written");
+            assert_eq!(
+                read_file(&path, &mut NoSecrets).expect("text").len(),
+                1,
+                "behind what is looked at first"
+            );
+        }
         let data: Vec<u8> = (0..=255).cycle().take(100_000).collect();
         std::fs::write(&path, &data).expect("written");
         assert!(matches!(

@@ -87,8 +87,9 @@ fn is_text(text: &str) -> bool {
     let mut odd = 0usize;
     for sign in text.chars().take(PROBE_LEN_BYTES) {
         signs += 1;
-        // Windows ends the title of its own file with U+0000.
-        let expected = !sign.is_control() || matches!(sign, '\n' | '\r' | '\t' | '\u{c}' | '\u{1a}');
+        // Windows ends the title of its own file with U+0000. Letters of other code pages stand where Latin-1 has control
+        // signs, so that only those of ASCII tell.
+        let expected = !sign.is_ascii_control() || matches!(sign, '\n' | '\r' | '\t' | '\u{c}' | '\u{1a}');
         odd += usize::from(!expected || sign == char::REPLACEMENT_CHARACTER);
     }
     odd * 20 <= signs.max(20)
@@ -642,6 +643,21 @@ mod tests {
         ] {
             assert_eq!(decode(&bytes).as_deref().map(String::as_str), Some(text));
         }
+        let shift_jis = [
+            &[0x89, 0xF1, 0x95, 0x9C, 0x83, 0x4C, 0x81, 0x5B, b'\n'],
+            KEY.as_bytes(),
+        ]
+        .concat();
+        let decoded = decode(&shift_jis).expect("text");
+        assert_eq!(keys(&decoded)[0].1.as_deref(), Some(KEY), "another code page");
+        let mixed = [
+            &[0xFF, b'\n'],
+            "Ключ восстановления ".repeat(9).as_bytes(),
+            KEY.as_bytes(),
+        ]
+        .concat();
+        let decoded = decode(&mixed).expect("text");
+        assert_eq!(keys(&decoded)[0].1.as_deref(), Some(KEY), "UTF-8 with a flaw");
         let japanese: String = "回復キーを入力してください。".repeat(9) + KEY;
         let le: Vec<u8> = japanese.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(decode(&le).as_deref(), Some(&japanese), "few letters of ASCII");
