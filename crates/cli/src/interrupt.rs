@@ -1,15 +1,17 @@
-//! Ctrl-C: the first asks long work to stop where nothing is lost, the second ends the process.
+//! Ctrl-C, a closed window, `kill`: the first asks long work to stop where nothing is lost, the second ends the process.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::SIGINT;
+#[cfg(unix)]
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::error::{CliError, Exit};
 
-/// Whether Ctrl-C was pressed. Cheap to clone and to ask.
+/// Whether the process was asked to stop. Cheap to clone and to ask.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -17,16 +19,23 @@ impl Interrupt {
     /// Catches Ctrl-C from now on. Where the system has no signals, Ctrl-C ends the process as it always did.
     pub(crate) fn install() -> Self {
         let interrupt = Self::default();
-        // In this order: at the first signal the flag is still off when the shutdown looks at it.
-        let second_ends = flag::register_conditional_shutdown(
+        for signal in [
             SIGINT,
-            i32::from(Exit::Stopped as u8),
-            Arc::clone(&interrupt.0),
-        );
-        if second_ends.is_ok() {
-            // If this fails, the flag stays off, the other never fires, and Ctrl-C would do nothing: it cannot fail
-            // where the line above did not.
-            let _ = flag::register(SIGINT, Arc::clone(&interrupt.0));
+            SIGTERM,
+            #[cfg(unix)]
+            SIGHUP,
+        ] {
+            // In this order: at the first signal the flag is still off when the shutdown looks at it.
+            let second_ends = flag::register_conditional_shutdown(
+                signal,
+                i32::from(Exit::Stopped as u8),
+                Arc::clone(&interrupt.0),
+            );
+            if second_ends.is_ok() {
+                // If this fails, the flag stays off, the other never fires, and the signal would do nothing: it cannot
+                // fail where the line above did not.
+                let _ = flag::register(signal, Arc::clone(&interrupt.0));
+            }
         }
         interrupt
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keyhaven_backup::found::{FoundContent, FoundKey};
 use keyhaven_backup::{reading, text};
-use keyhaven_fve::keys::{ExternalKey, RecoveryPassword};
+use keyhaven_fve::keys::{ExternalKey, MistypedRecoveryPassword, RecoveryPassword};
 use keyhaven_fve::{Credential, ProtectorKind, Volume};
 
 use crate::context::Context;
@@ -22,7 +22,8 @@ pub(crate) fn recovery_key(
     context: &Context,
 ) -> Result<RecoveryPassword, CliError> {
     let (found, place) = match source {
-        SecretSource::File(path) => {
+        // `<(command)` of a shell is no file that can be looked into twice.
+        SecretSource::File(path) if path.metadata().map_or(true, |kind| kind.is_file()) => {
             let mut secrets = AskVault::asking(context);
             let found = reading::read_file(path, &mut secrets)
                 .map_err(|error| CliError::could_not("cannot read the recovery key").because(&error))?;
@@ -34,7 +35,11 @@ pub(crate) fn recovery_key(
                 Ok(key) => return Ok(key),
                 Err(error) => {
                     let found = text::scan(typed.expose_secret());
-                    if found.is_empty() {
+                    // The digits themselves say more about what is wrong than a search does.
+                    if found
+                        .iter()
+                        .all(|key| matches!(key.content, FoundContent::Mistyped(_)))
+                    {
                         return Err(mistyped::refusal(typed.expose_secret(), &error));
                     }
                     (found, "what was given".to_owned())

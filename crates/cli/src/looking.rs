@@ -126,11 +126,12 @@ pub(crate) fn look(
                         },
                     )
                 }
+                // A folder within may be left out; the place itself may not.
                 Event::FolderLeftOut(reason) => see(
                     &name,
                     Sight::Problem {
                         reason,
-                        is_missing: false,
+                        is_missing: file == path,
                     },
                 ),
                 _ => Ok(()),

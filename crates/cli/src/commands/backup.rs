@@ -223,7 +223,7 @@ impl Backup {
         let failed = !answer.failures.is_empty();
         if context.ui.is_json() {
             context.ui.json(&answer)?;
-        } else if !failed && all_proven && !answer.receipts.is_empty() {
+        } else if !failed && all_proven && answer.receipts.iter().any(|receipt| receipt.place != "stdout") {
             context.ui.say("Every copy was read back and opens the drive.");
         }
         Ok(match (failed, all_proven) {

@@ -73,14 +73,16 @@ impl Run for Export {
         let data: Device = Arc::new(data);
         check_space(&self.out, data.len_bytes())?;
 
-        let mut target = create(&self.out)?;
-        let report = self.copy(&data, &mut target, context);
-        let report = match report {
+        // Whatever ends the process, a file with the final name is whole.
+        let partial = with_suffix(&self.out, ".partial");
+        let mut target = create(&partial)?;
+        let copied = self.copy(&data, &mut target, context);
+        drop(target);
+        let report = match copied.and_then(|report| give_name(&partial, &self.out).map(|()| report)) {
             Ok(report) => report,
             Err(error) => {
                 // What is there is not an image of anything.
-                drop(target);
-                let _ = std::fs::remove_file(&self.out);
+                let _ = std::fs::remove_file(&partial);
                 return Err(error);
             }
         };
@@ -200,6 +202,32 @@ fn check_space(out: &Path, needed: u64) -> Result<(), CliError> {
     }
 }
 
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Gives the finished image its name, over nothing.
+fn give_name(partial: &Path, out: &Path) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| {
+        CliError::could_not(format!("cannot name the finished image `{}`", out.display())).because(&error)
+    };
+    // Some file systems cannot rename without overwriting; somebody would have to make the file this very moment.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+
+        match renameat_with(CWD, partial, CWD, out, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            outcome => return outcome.map_err(|error| failed(error.into())),
+        }
+    }
+    refuse_existing(out)?;
+    std::fs::rename(partial, out).map_err(failed)
+}
+
 fn create(out: &Path) -> Result<FileTarget, CliError> {
     let file: std::io::Result<File> = OpenOptions::new().write(true).create_new(true).open(out);
     file.and_then(FileTarget::new)
@@ -207,9 +235,7 @@ fn create(out: &Path) -> Result<FileTarget, CliError> {
 }
 
 fn write_map(out: &Path, report: &CopyReport) -> Result<PathBuf, CliError> {
-    let mut path = out.as_os_str().to_owned();
-    path.push(".map");
-    let path = PathBuf::from(path);
+    let path = with_suffix(out, ".map");
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         map::write(&mut file, report.len_bytes, &report.bad)?;

@@ -18,7 +18,8 @@ impl FullVolumeEncryptionKey {
     /// container, of which the front is used (format spec 3.8).
     #[must_use]
     pub fn from_slice(method: EncryptionMethod, key: &[u8]) -> Option<Self> {
-        let fits = key.len() == method.key_len_bytes() || (key.len() == 64 && method.key_len_bytes() < 64);
+        let has_container = matches!(method, EncryptionMethod::AesCbc128 | EncryptionMethod::AesCbc256);
+        let fits = key.len() == method.key_len_bytes() || (key.len() == 64 && has_container);
         fits.then(|| Self {
             method,
             key: Secret::init_with(|own| own[..key.len()].copy_from_slice(key)),
