@@ -78,13 +78,15 @@ impl SectorCipher {
     /// Makes AES-CBC with a 128-bit key.
     #[must_use]
     pub fn aes_cbc_128(key: &Secret<16>, sector_size: SectorSize) -> Self {
-        Self::of("AES-CBC 128", Box::new(Cbc::<Aes128>::new(key)), sector_size)
+        let mode = arch::cbc(key).unwrap_or_else(|| Box::new(Cbc::<Aes128>::new(key)));
+        Self::of("AES-CBC 128", mode, sector_size)
     }
 
     /// Makes AES-CBC with a 256-bit key.
     #[must_use]
     pub fn aes_cbc_256(key: &Secret<32>, sector_size: SectorSize) -> Self {
-        Self::of("AES-CBC 256", Box::new(Cbc::<Aes256>::new(key)), sector_size)
+        let mode = arch::cbc(key).unwrap_or_else(|| Box::new(Cbc::<Aes256>::new(key)));
+        Self::of("AES-CBC 256", mode, sector_size)
     }
 
     /// Makes AES-CBC with the Elephant diffuser, 128-bit keys.

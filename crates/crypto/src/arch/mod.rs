@@ -17,9 +17,14 @@ use crate::sector::Mode;
 type BoxedMode = Box<dyn Mode + Send + Sync>;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::xts;
+pub(crate) use x86_64::{cbc, xts};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn xts<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn cbc<const N: usize>(_: &Secret<N>) -> Option<BoxedMode> {
     None
 }

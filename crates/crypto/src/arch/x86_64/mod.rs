@@ -1,12 +1,14 @@
 //! x86-64: AES on two blocks an instruction (VAES with 256-bit registers).
 
 mod keys;
+mod vaes_cbc;
 mod vaes_xts;
 
 use super::BoxedMode;
 use crate::secret::Secret;
 
 use keys::{ROUND_KEYS_128, ROUND_KEYS_256, Vaes};
+use vaes_cbc::VaesCbc;
 use vaes_xts::VaesXts;
 
 /// Makes AES-XTS over `data` and `tweak` keys of 16 or 32 bytes.
@@ -16,6 +18,16 @@ pub(crate) fn xts<const N: usize>(data: &Secret<N>, tweak: &Secret<N>) -> Option
     match N {
         16 => Some(VaesXts::<ROUND_KEYS_128>::new(vaes, data, tweak)),
         32 => Some(VaesXts::<ROUND_KEYS_256>::new(vaes, data, tweak)),
+        _ => None,
+    }
+}
+
+/// Makes AES-CBC over a key of 16 or 32 bytes.
+pub(crate) fn cbc<const N: usize>(key: &Secret<N>) -> Option<BoxedMode> {
+    let vaes = Vaes::detect()?;
+    match N {
+        16 => Some(VaesCbc::<ROUND_KEYS_128>::new(vaes, key.expose_secret())),
+        32 => Some(VaesCbc::<ROUND_KEYS_256>::new(vaes, key.expose_secret())),
         _ => None,
     }
 }
