@@ -9,9 +9,9 @@ use crate::cbc::Cbc;
 use crate::secret::Secret;
 use crate::sector::Mode;
 
-const A_CYCLES: usize = 5;
+pub(crate) const A_CYCLES: usize = 5;
 const A_ROTATIONS: [u32; 4] = [9, 0, 13, 0];
-const B_CYCLES: usize = 3;
+pub(crate) const B_CYCLES: usize = 3;
 const B_ROTATIONS: [u32; 4] = [0, 10, 0, 25];
 
 /// Words in the largest sector, 4096 bytes.

@@ -92,21 +92,17 @@ impl SectorCipher {
     /// Makes AES-CBC with the Elephant diffuser, 128-bit keys.
     #[must_use]
     pub fn aes_cbc_128_diffuser(key: &Secret<16>, tweak: &Secret<16>, sector_size: SectorSize) -> Self {
-        Self::of(
-            "AES-CBC 128 + diffuser",
-            Box::new(Elephant::<Aes128>::new(key, tweak)),
-            sector_size,
-        )
+        let mode =
+            arch::elephant(key, tweak).unwrap_or_else(|| Box::new(Elephant::<Aes128>::new(key, tweak)));
+        Self::of("AES-CBC 128 + diffuser", mode, sector_size)
     }
 
     /// Makes AES-CBC with the Elephant diffuser, 256-bit keys.
     #[must_use]
     pub fn aes_cbc_256_diffuser(key: &Secret<32>, tweak: &Secret<32>, sector_size: SectorSize) -> Self {
-        Self::of(
-            "AES-CBC 256 + diffuser",
-            Box::new(Elephant::<Aes256>::new(key, tweak)),
-            sector_size,
-        )
+        let mode =
+            arch::elephant(key, tweak).unwrap_or_else(|| Box::new(Elephant::<Aes256>::new(key, tweak)));
+        Self::of("AES-CBC 256 + diffuser", mode, sector_size)
     }
 
     fn of(name: &'static str, mode: Box<dyn Mode + Send + Sync>, sector_size: SectorSize) -> Self {

@@ -17,7 +17,7 @@ use crate::sector::Mode;
 type BoxedMode = Box<dyn Mode + Send + Sync>;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{cbc, xts};
+pub(crate) use x86_64::{cbc, elephant, xts};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn xts<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
@@ -26,5 +26,10 @@ pub(crate) fn xts<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedM
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn cbc<const N: usize>(_: &Secret<N>) -> Option<BoxedMode> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn elephant<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
     None
 }
