@@ -22,14 +22,6 @@ pub enum Refusal {
         /// The encrypted device under it.
         device: String,
     },
-    /// It is kept in memory only.
-    #[error("`{}` is in memory ({file_system}), and gone when the computer is switched off", .path.display())]
-    InMemory {
-        /// The place.
-        path: PathBuf,
-        /// The file system there.
-        file_system: String,
-    },
     /// It is the top folder of a drive that is built in.
     #[error("`{}` is the top folder of a drive that is built in, where a key is found by whoever opens the computer", .0.display())]
     RootOfFixedDrive(
@@ -55,12 +47,6 @@ pub fn check(
         return Ok(());
     };
 
-    if matches!(mount.file_system.as_str(), "tmpfs" | "ramfs") {
-        return Err(Refusal::InMemory {
-            path: folder,
-            file_system: mount.file_system,
-        });
-    }
     if let Some(under) = &mount.drive {
         let mut layers = vec![Backing::Device(under.name.clone())];
         layers.extend(host.all_backing_of(&under.name).unwrap_or_default());
@@ -94,6 +80,16 @@ pub fn check(
         return Err(Refusal::RootOfFixedDrive(folder));
     }
     Ok(())
+}
+
+/// Tells whether a folder is kept in memory only, and gone when the computer is switched off.
+///
+/// That is no reason to refuse it: somebody who works from a live system may have nothing else, for the moment.
+#[must_use]
+pub fn is_in_memory(folder: &Path, host: &Host) -> bool {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    host.mount_of(&folder)
+        .is_some_and(|mount| matches!(mount.file_system.as_str(), "tmpfs" | "ramfs"))
 }
 
 /// Returns the disks whose partitions are among the layers.
@@ -212,10 +208,10 @@ mod tests {
             "another partition of the disk"
         );
         assert_eq!(computer.judged("share", "dev/nda2", &["dev/nda2"]), Ok(()));
-        assert!(matches!(
-            refused("memory/keys", "dev/nda2", &[]),
-            Refusal::InMemory { .. }
-        ));
+        assert_eq!(computer.judged("memory/keys", "dev/nda2", &[]), Ok(()));
+        let host = Host::at(computer.path(""));
+        assert!(is_in_memory(&computer.path("memory/keys"), &host));
+        assert!(!is_in_memory(&computer.path("fixed/keys"), &host));
         assert!(matches!(
             refused("mapped/keys", "dev/nda", &["dev/nda2"]),
             Refusal::OnAnEncryptedDrive { .. }

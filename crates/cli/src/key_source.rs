@@ -22,8 +22,8 @@ pub(crate) fn recovery_key(
     context: &Context,
 ) -> Result<RecoveryPassword, CliError> {
     let (found, place) = match source {
-        // `<(command)` of a shell is no file that can be looked into twice.
-        SecretSource::File(path) if path.metadata().map_or(true, |kind| kind.is_file()) => {
+        // `<(command)` of a shell is a pipe that somebody is writing to; any other could be waited for without end.
+        SecretSource::File(path) if !path.starts_with("/dev/fd") => {
             let mut secrets = AskVault::asking(context);
             let found = reading::read_file(path, &mut secrets)
                 .map_err(|error| CliError::could_not("cannot read the recovery key").because(&error))?;
@@ -35,11 +35,9 @@ pub(crate) fn recovery_key(
                 Ok(key) => return Ok(key),
                 Err(error) => {
                     let found = text::scan(typed.expose_secret());
-                    // The digits themselves say more about what is wrong than a search does.
-                    if found
-                        .iter()
-                        .all(|key| matches!(key.content, FoundContent::Mistyped(_)))
-                    {
+                    // Of mere digits, what is wrong with them says more than a search does.
+                    let is_longer_text = matches!(error, MistypedRecoveryPassword::NotDigits { .. });
+                    if found.is_empty() || !is_longer_text {
                         return Err(mistyped::refusal(typed.expose_secret(), &error));
                     }
                     (found, "what was given".to_owned())

@@ -131,7 +131,7 @@ impl Run for Backup {
         let drive = arguments.open(context)?;
         let drive_path = arguments.path();
         for place in &places {
-            self.check_place(place, &drive_path)?;
+            self.check_place(place, &drive_path, context)?;
         }
         has_recovery_key(&drive, self.save_startup_key)?;
 
@@ -152,8 +152,9 @@ impl Run for Backup {
             .hint("its metadata may be damaged: see `keyhaven info`"));
         }
         if is_wizard {
-            places =
-                wizard::choose_places(context, &drive, &mut |place| self.check_place(place, &drive_path))?;
+            places = wizard::choose_places(context, &drive, &mut |place| {
+                self.check_place(place, &drive_path, context)
+            })?;
         }
         let exit = self.save(&drive, &records, &places, context)?;
         if is_wizard && exit == Exit::Done {
@@ -321,11 +322,17 @@ impl Backup {
     }
 
     /// Refuses the places that Windows refuses.
-    fn check_place(&self, place: &Place, drive: &Path) -> Result<(), CliError> {
+    fn check_place(&self, place: &Place, drive: &Path, context: &Context) -> Result<(), CliError> {
         let folder = match place {
             Place::File(path) | Place::Pdf(path) | Place::Vault(path) => folder_for(path),
             _ => return Ok(()),
         };
+        if policy::is_in_memory(&folder, &Host::system()) {
+            context.ui.warn(&format!(
+                "`{}` is in memory, and gone when the computer is switched off: copy the key from there",
+                folder.display()
+            ));
+        }
         if self.force_place {
             return Ok(());
         }

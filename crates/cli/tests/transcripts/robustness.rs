@@ -480,7 +480,8 @@ fn ctrl_c_during_an_export_leaves_no_image() {
         .spawn()
         .unwrap();
     let start = Instant::now();
-    let has_begun = || fs::metadata(sandbox.path("out/plain.img")).is_ok_and(|metadata| metadata.len() > 0);
+    let has_begun =
+        || fs::metadata(sandbox.path("out/plain.img.partial")).is_ok_and(|metadata| metadata.len() > 0);
     while !has_begun() && start.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(1));
     }
