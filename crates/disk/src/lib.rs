@@ -9,6 +9,7 @@
 //!
 //! Units are bytes everywhere, from the start of the device at hand, unless a name says sectors.
 
+mod aligned;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod content;
