@@ -3,13 +3,14 @@
 use sha2::block_api::compress256;
 use zeroize::Zeroize;
 
+use crate::arch;
 use crate::secret::Secret;
 
 /// How many times the hash is applied, the same on every volume seen.
 pub const STRETCH_ROUNDS: u64 = 0x10_0000;
 
 /// Initial state of SHA-256 (FIPS 180-4, 5.3.3).
-const INITIAL_STATE: [u32; 8] = [
+pub(crate) const INITIAL_STATE: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,
     0x3c6e_f372,
@@ -23,12 +24,18 @@ const INITIAL_STATE: [u32; 8] = [
 /// Stretches a hashed password or recovery password into a 256-bit key: 2^20 rounds of SHA-256.
 ///
 /// Each round hashes the 88 bytes `last[32] | initial[32] | salt[16] | round u64 LE`, with `last` zero at first.
-/// Takes about a tenth of a second with SHA instructions and most of one without; call it off a user interface's
+/// Takes less than a tenth of a second with SHA instructions and most of one without; call it off a user interface's
 /// thread. `salt` is the 16 bytes in the protector's stretch-key entry.
 ///
 /// Source: format spec 3.3, vectors 1 to 4 and 7 of its section 9.
 #[must_use]
 pub fn stretch(initial: &Secret<32>, salt: &[u8; 16]) -> Secret<32> {
+    arch::stretch(initial, salt, STRETCH_ROUNDS)
+        .unwrap_or_else(|| stretch_portably(initial, salt, STRETCH_ROUNDS))
+}
+
+/// Stretches for `rounds` rounds with what every processor has.
+pub(crate) fn stretch_portably(initial: &Secret<32>, salt: &[u8; 16], rounds: u64) -> Secret<32> {
     // The 88 bytes fill two blocks with the padding, which never changes: 0x80, zeros, the length in bits.
     let mut blocks = [[0u8; 64]; 2];
     blocks[0][32..].copy_from_slice(initial.expose_secret());
@@ -36,14 +43,14 @@ pub fn stretch(initial: &Secret<32>, salt: &[u8; 16]) -> Secret<32> {
     blocks[1][24] = 0x80;
     blocks[1][56..].copy_from_slice(&(88u64 * 8).to_be_bytes());
 
-    for round in 0..STRETCH_ROUNDS {
+    for round in 0..rounds {
         blocks[1][16..24].copy_from_slice(&round.to_le_bytes());
         let mut state = INITIAL_STATE;
         compress256(&mut state, &blocks);
         for (bytes, word) in blocks[0].chunks_exact_mut(4).zip(state) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
-        if round + 1 == STRETCH_ROUNDS {
+        if round + 1 == rounds {
             state.zeroize();
         }
     }

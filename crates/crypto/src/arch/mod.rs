@@ -17,7 +17,7 @@ use crate::sector::Mode;
 type BoxedMode = Box<dyn Mode + Send + Sync>;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{cbc, elephant, xts};
+pub(crate) use x86_64::{cbc, elephant, stretch, xts};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn xts<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
@@ -31,5 +31,10 @@ pub(crate) fn cbc<const N: usize>(_: &Secret<N>) -> Option<BoxedMode> {
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn elephant<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stretch(_: &Secret<32>, _: &[u8; 16], _: u64) -> Option<Secret<32>> {
     None
 }

@@ -1,6 +1,7 @@
-//! x86-64: AES on two blocks an instruction (VAES with 256-bit registers).
+//! x86-64: AES on two blocks an instruction (VAES with 256-bit registers), SHA-256 in hardware.
 
 mod keys;
+mod sha_stretch;
 mod vaes_cbc;
 mod vaes_elephant;
 mod vaes_xts;
@@ -9,6 +10,7 @@ use super::BoxedMode;
 use crate::secret::Secret;
 
 use keys::{ROUND_KEYS_128, ROUND_KEYS_256, Vaes};
+pub(crate) use sha_stretch::stretch;
 use vaes_cbc::VaesCbc;
 use vaes_elephant::VaesElephant;
 use vaes_xts::VaesXts;
