@@ -1,7 +1,8 @@
 //! Keys and bytes in, bytes out: the ciphers and key derivations that BitLocker volumes are made of.
 //!
-//! Nothing here does I/O or knows an on-disk structure. Block functions, CCM and SHA-256 come from RustCrypto; what is
-//! ours is how BitLocker strings them together:
+//! Nothing here does I/O or knows an on-disk structure. Where the processor has the instructions, `arch` works on
+//! whole runs of sectors with them; everything has a portable twin. The twins' block functions, CCM and SHA-256 come
+//! from RustCrypto; what is ours is how BitLocker strings them together:
 //!
 //! - [`Secret`], [`SecretBytes`], [`SecretText`]: memory that is locked, left out of core dumps and wiped;
 //! - [`ccm`]: the boxes that keys are wrapped in;
@@ -14,6 +15,8 @@ mod cbc;
 pub mod ccm;
 mod digest;
 mod elephant;
+#[doc(hidden)]
+pub mod portable;
 mod secret;
 mod sector;
 mod stretch;

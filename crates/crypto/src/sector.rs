@@ -105,7 +105,7 @@ impl SectorCipher {
         Self::of("AES-CBC 256 + diffuser", mode, sector_size)
     }
 
-    fn of(name: &'static str, mode: Box<dyn Mode + Send + Sync>, sector_size: SectorSize) -> Self {
+    pub(crate) fn of(name: &'static str, mode: Box<dyn Mode + Send + Sync>, sector_size: SectorSize) -> Self {
         Self {
             mode,
             name,
