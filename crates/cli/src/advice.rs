@@ -41,8 +41,8 @@ pub(crate) fn unlock_error(error: &UnlockError, what: &str, volume: &Volume) -> 
             let said = CliError::no(format!("{what} does not open this drive{on}"));
             match what {
                 "the recovery key" => said.hint(
-                    "it is well formed, but for another drive: compare the key ID it was saved with to those above \
-                     (`keyhaven info` shows them, too)",
+                    "it is well formed, so it is for another drive, or its blocks are in the wrong order: compare the \
+                     key ID it was saved with to those above (`keyhaven info` shows them, too)",
                 ),
                 "the password" => said
                     .hint("check keyboard layout and capitals; a Windows PIN or sign-in password is not a BitLocker password")

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use keyhaven_backup::found::{FoundContent, FoundKey};
+use keyhaven_backup::reading::ReadPlaceError;
 use keyhaven_backup::{reading, text};
 use keyhaven_fve::keys::{ExternalKey, MistypedRecoveryPassword, RecoveryPassword};
 use keyhaven_fve::{Credential, ProtectorKind, Volume};
@@ -12,6 +13,8 @@ use crate::error::CliError;
 use crate::mistyped;
 use crate::secret_source::SecretSource;
 use crate::vault_args::AskVault;
+
+const NAMED_AFTER_ITS_ID: &str = "a startup key file is named after its ID, which `keyhaven info` shows for the drive; Windows hides it on the stick";
 
 /// Reads a recovery key from a SOURCE: 48 digits, or anything that has some in it.
 ///
@@ -80,20 +83,26 @@ fn choose(found: Vec<FoundKey>, volume: &Volume, place: &str) -> Result<Recovery
             CliError::no(format!("the recovery key in {place} is mistyped: {error}"))
                 .hint("`keyhaven key check` offers the likely corrections"),
         ),
-        (None, None) => Err(CliError::no(format!("there is no recovery key in {place}"))),
+        (None, None) => Err(CliError::no(format!("there is no recovery key in {place}")).hint(
+            "a recovery key has 48 digits in 8 blocks of 6; `keyhaven find` looks for it in whole folders",
+        )),
     }
 }
 
 /// Reads a startup key file.
 pub(crate) fn startup_key(path: &Path) -> Result<ExternalKey, CliError> {
-    let read = reading::read_file(path, &mut reading::NoSecrets)
-        .map_err(|error| CliError::could_not("cannot read the startup key").because(&error))?;
+    let is_none = || CliError::could_not(format!("`{}` is not a startup key file (.BEK)", path.display()));
+    let read = reading::read_file(path, &mut reading::NoSecrets).map_err(|error| match error {
+        ReadPlaceError::Io { .. } => CliError::could_not("cannot read the startup key")
+            .because(&error)
+            .hint(NAMED_AFTER_ITS_ID),
+        _ => is_none().because(&error).hint(NAMED_AFTER_ITS_ID),
+    })?;
     let key = read.into_iter().find_map(|found| match found.content {
         FoundContent::Key(Credential::ExternalKey(key)) => Some(key),
         _ => None,
     });
     key.ok_or_else(|| {
-        CliError::could_not(format!("`{}` is not a startup key file (.BEK)", path.display()))
-            .hint("a text file with 48 digits is a recovery key: `--recovery-key file:PATH`")
+        is_none().hint("a text file with 48 digits is a recovery key: `--recovery-key file:PATH`")
     })
 }

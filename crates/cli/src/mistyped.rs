@@ -52,15 +52,39 @@ pub(crate) fn bad_blocks(text: &str, mistyped: &MistypedRecoveryPassword) -> Vec
 
 /// Says what is wrong with a recovery key that was given, and what may have been meant.
 pub(crate) fn refusal(text: &str, mistyped: &MistypedRecoveryPassword) -> CliError {
-    let refused = CliError::no(mistyped.to_string());
-    match bad_blocks(text, mistyped).first() {
+    let bad = bad_blocks(text, mistyped);
+    let numbers: Vec<String> = bad.iter().map(|bad| bad.number.to_string()).collect();
+    let next = match (numbers.as_slice(), mistyped) {
         // The corrections are all but the key itself: they are shown where somebody asks for them.
-        Some(bad) => refused.hint(format!(
-            "look at block {} again; `keyhaven key check` offers the likely corrections",
-            bad.number
-        )),
-        None => refused.hint("a recovery key has 48 digits in 8 blocks of 6"),
-    }
+        ([number], _) => {
+            format!("look at block {number} again; `keyhaven key check` offers the likely corrections")
+        }
+        ([_, ..], _) => format!(
+            "look at blocks {} again; `keyhaven key check` offers the likely corrections",
+            numbers.join(", ")
+        ),
+        (_, MistypedRecoveryPassword::NotDigits { position }) => {
+            let in_front = text.chars().take(position.saturating_sub(1));
+            let digits = in_front.filter(|sign| sign.is_numeric()).count();
+            format!(
+                "look at block {}: the letter O may be a zero there, and I or l a one",
+                digits / DIGITS + 1
+            )
+        }
+        (_, MistypedRecoveryPassword::Length { digits, .. }) => {
+            match (BLOCKS * DIGITS).checked_sub(*digits) {
+                Some(DIGITS) => "6 digits are missing: a whole block may have been left out".to_owned(),
+                Some(1) => "1 digit is missing: hold it against the original, block by block".to_owned(),
+                Some(missing) if *digits > 0 => {
+                    format!("{missing} digits are missing: hold it against the original, block by block")
+                }
+                Some(_) => "give all of its digits, with or without the hyphens".to_owned(),
+                None => "there are digits too many: hold it against the original, block by block".to_owned(),
+            }
+        }
+        _ => "a recovery key has 48 digits in 8 blocks of 6".to_owned(),
+    };
+    CliError::no(mistyped.to_string()).hint(next)
 }
 
 /// Looks at one block by itself.

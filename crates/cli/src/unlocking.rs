@@ -171,6 +171,7 @@ impl UnlockArgs {
                     "a volume master key has 32 bytes (64 hexadecimal digits), not {}",
                     bytes.expose_secret().len()
                 ))
+                .hint("the key that the data are encrypted with is another one: `--fvek`")
             })?;
             let key = VolumeMasterKey::new(key);
             return Ok(Some((Credential::VolumeMasterKey(key), "the volume master key")));
@@ -297,7 +298,11 @@ fn hexadecimal(
             .ui
             .ask_password(&format!("Hexadecimal digits of {what}: "))?,
     };
-    let not_hex = || CliError::could_not(format!("{what} is not a row of hexadecimal digits"));
+    let not_hex = || {
+        CliError::could_not(format!("{what} is not a row of hexadecimal digits")).hint(
+            "two of the digits 0 to 9 and a to f for each byte; blanks and colons between them do not matter",
+        )
+    };
     let mut bytes = Zeroizing::new(Vec::with_capacity(64));
     let mut high = None;
     for sign in text
