@@ -30,7 +30,8 @@ pub use target::{CopyTarget, FileTarget};
 pub struct CopyOptions {
     /// Goes on past parts that cannot be read: they become zeros and are reported.
     pub keep_going: bool,
-    /// How many threads read, besides the caller's that writes; `None` is one for each core.
+    /// How many threads read besides the caller's, which writes, and reads when it has nothing to write; `None` is
+    /// one for each other core, and at least one.
     pub readers: Option<usize>,
 }
 
@@ -42,7 +43,7 @@ impl CopyOptions {
         self
     }
 
-    /// Sets how many threads read, besides the caller's that writes; with 0 that one does both.
+    /// Sets how many threads read besides the caller's; with 0 that one does all the work.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = Some(readers);

@@ -1,7 +1,7 @@
 //! Reads a device on several threads and hands it over in order.
 //!
 //! Readers take neighbouring pieces of the source one after the other, so that a spinning disk sees a sequential
-//! read, and the caller's thread gets the pieces in that order. A fixed set of buffers goes round: a reader that
+//! read, and the caller's thread gets the pieces in that order; when it has none to write it reads too. A fixed set of buffers goes round: a reader that
 //! finds none waits until the caller is done with one, which bounds the memory.
 //!
 //! The threads talk over two channels. Whoever holds the buffers' sending end is the one who wants more: when it
@@ -11,9 +11,9 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::aligned::AlignedBuffer;
@@ -60,15 +60,17 @@ impl Piece {
     }
 }
 
-/// Returns how many threads read a source of `total_bytes`: as many as there are cores unless `wanted` says how many,
-/// and none but the caller's where there is nothing to share.
+/// Returns how many threads read a source of `total_bytes` besides the caller's: `wanted`, or one for each core but
+/// the caller's and at least one; none where there is nothing to share.
 pub(super) fn reader_count(wanted: Option<usize>, total_bytes: u64) -> usize {
     let chunks = usize::try_from(total_bytes.div_ceil(CHUNK_LEN as u64)).unwrap_or(usize::MAX);
     if chunks <= 1 {
         return 0;
     }
     wanted
-        .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+        .unwrap_or_else(|| {
+            thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+        })
         .min(MAX_READERS)
         .min(chunks)
 }
@@ -82,8 +84,8 @@ pub(super) fn buffer_count(readers: usize) -> usize {
 /// Calls `consume` on the caller's thread with every piece of `source` in order, and stops at its first error.
 ///
 /// The pieces cover the source without gaps. With `skip_holes` those parts that the source says are holes are not
-/// read. `readers` threads read; with none, or where the system gives none, the caller's thread does. All of them
-/// have ended when this returns.
+/// read. `readers` threads read, and the caller's when it has nothing to consume. All of them have ended when this
+/// returns.
 ///
 /// # Panics
 /// When the source panics: with its panic.
@@ -116,32 +118,31 @@ pub(super) fn for_each_piece<E>(
             consume,
         };
         let (deliver, delivered) = mpsc::channel();
-        let started = (0..readers)
-            .filter(|_| {
-                let deliver = deliver.clone();
-                thread::Builder::new()
-                    .name("keyhaven-reader".to_owned())
-                    .spawn_scoped(scope, move || reading.run(&deliver))
-                    .is_ok()
-            })
-            .count();
-        drop(deliver);
-        if started == 0 {
-            while let Some((_, outcome)) = reading.next() {
-                consumer.take(outcome)?;
-            }
-            return Ok(());
+        for _ in 0..readers {
+            let deliver = deliver.clone();
+            let reader = thread::Builder::new().name("keyhaven-reader".to_owned());
+            // Where the system gives no thread, the others do its share, and this one at the last.
+            let _ = reader.spawn_scoped(scope, move || reading.run(&deliver));
         }
+        drop(deliver);
         let mut early = BTreeMap::new();
         let mut next_number = 0u64;
-        for (number, outcome) in delivered {
-            early.insert(number, outcome);
+        loop {
             while let Some(outcome) = early.remove(&next_number) {
                 consumer.take(outcome)?;
                 next_number = next_number.saturating_add(1);
             }
+            // With nothing to write this thread reads too: where reading is the work, its core is not left idle.
+            let arrived = delivered
+                .try_recv()
+                .ok()
+                .or_else(|| reading.next(IfNoBuffer::Leave))
+                .or_else(|| delivered.recv().ok());
+            let Some((number, outcome)) = arrived else {
+                return Ok(());
+            };
+            early.insert(number, outcome);
         }
-        Ok(())
     })
 }
 
@@ -157,6 +158,15 @@ struct Reading<'a> {
     cursor: Mutex<Cursor>,
 }
 
+/// What a thread does that finds no buffer free.
+#[derive(Debug, Clone, Copy)]
+enum IfNoBuffer {
+    /// A reader waits for one.
+    Wait,
+    /// The caller's thread, which gives them back, must not.
+    Leave,
+}
+
 /// Where the next piece begins, and the buffers to put it into.
 struct Cursor {
     free: Receiver<AlignedBuffer>,
@@ -166,16 +176,17 @@ struct Cursor {
 
 impl Reading<'_> {
     fn run(&self, deliver: &Sender<(u64, Outcome)>) {
-        while let Some(numbered) = self.next() {
+        while let Some(numbered) = self.next(IfNoBuffer::Wait) {
             if deliver.send(numbered).is_err() {
                 return;
             }
         }
     }
 
-    /// Reads the next piece that nobody has taken; `None` after the last one, and when the caller wants no more.
-    fn next(&self) -> Option<(u64, Outcome)> {
-        let (number, planned) = self.plan()?;
+    /// Reads the next piece that nobody has taken; `None` after the last one, when the caller wants no more, and
+    /// when there is no buffer and no waiting.
+    fn next(&self, if_no_buffer: IfNoBuffer) -> Option<(u64, Outcome)> {
+        let (number, planned) = self.plan(if_no_buffer)?;
         let outcome = planned.and_then(|mut piece| {
             if matches!(piece.content, Content::Stored) {
                 let (source, offset) = (self.source, piece.offset);
@@ -191,15 +202,22 @@ impl Reading<'_> {
     }
 
     /// Takes the next piece: a hole, or bytes that are still to be read.
-    fn plan(&self) -> Option<(u64, Outcome)> {
-        // Nothing under the lock leaves the cursor half moved.
-        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+    fn plan(&self, if_no_buffer: IfNoBuffer) -> Option<(u64, Outcome)> {
+        // Panics are caught below, so the lock is never poisoned.
+        let mut cursor = match if_no_buffer {
+            IfNoBuffer::Wait => self.cursor.lock().ok()?,
+            // Whoever holds it may be waiting for a buffer.
+            IfNoBuffer::Leave => self.cursor.try_lock().ok()?,
+        };
         let offset = cursor.offset;
         if offset >= self.total_bytes {
             return None;
         }
         // Waiting under the lock is right: the others wait for the same, and pieces stay in order.
-        let buffer = cursor.free.recv().ok()?;
+        let buffer = match if_no_buffer {
+            IfNoBuffer::Wait => cursor.free.recv().ok()?,
+            IfNoBuffer::Leave => cursor.free.try_recv().ok()?,
+        };
         // Buffers that were free at the end are still received.
         if self.is_over.load(Ordering::Relaxed) {
             return None;

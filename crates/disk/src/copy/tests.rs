@@ -579,7 +579,7 @@ proptest! {
     ) {
         let mut uneven = Uneven::new(content(len), |offset| {
             // Later pieces often overtake earlier ones.
-            if offset / CHUNK_LEN as u64 % 3 == 0 {
+            if (offset / CHUNK_LEN as u64).is_multiple_of(3) {
                 std::thread::yield_now();
             }
             Ok(())
