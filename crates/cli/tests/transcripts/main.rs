@@ -3,7 +3,9 @@
 mod inputs;
 mod key_check;
 mod leaks;
+mod main_job;
 mod robustness;
 mod transcript;
 mod usage;
+mod ways_in;
 mod wizard;
