@@ -134,6 +134,18 @@ pub(crate) fn read_up_to(device: &Device, offset: u64, len: usize) -> Result<Vec
         Ok(()) => return Ok(bytes),
         Err(error) => error,
     };
+    // An image may be cut off within a sector.
+    if let ReadError::PastEnd { end, .. } = error
+        && let Some(there) = end
+            .checked_sub(offset)
+            .and_then(|there| usize::try_from(there).ok())
+        && there > 0
+        && there < len
+        && device.read_at(offset, &mut bytes[..there]).is_ok()
+    {
+        bytes.truncate(there);
+        return Ok(bytes);
+    }
     let mut read = 0;
     while read < len {
         let piece = &mut bytes[read..(read + STEP).min(len)];

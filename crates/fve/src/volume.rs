@@ -281,6 +281,11 @@ impl Volume {
     /// # Errors
     /// [`UnlockError`]; [`UnlockError::is_answer`] tells a "no" from a failure.
     pub fn prove(&self, credential: &Credential) -> Result<Proof, UnlockError> {
+        if let Credential::FullVolumeEncryptionKey(key) = credential {
+            return self
+                .unlock_with_fvek(key.expose_secret())
+                .map(|_| Proof { protector_id: None });
+        }
         self.try_all(credential, None).map(|opened| Proof {
             protector_id: opened.protector_id,
         })
