@@ -1,9 +1,14 @@
 //! What the program says and how it exits, for everything that a person may try.
 
+mod credentials;
+mod desk;
+mod export;
 mod inputs;
+mod journeys;
 mod key_check;
 mod leaks;
 mod main_job;
+mod places;
 mod robustness;
 mod transcript;
 mod usage;
