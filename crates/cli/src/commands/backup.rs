@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use jiff::Timestamp;
 use keyhaven_backup::destination::{
-    Destination, FileDestination, PdfDestination, PrintDestination, ProvenCopy, SaveContext, UsbDestination,
-    VaultDestination, folder_for, save_and_prove,
+    Destination, FileDestination, PdfDestination, PrintDestination, ProvenCopy, SaveContext, SaveError,
+    UsbDestination, VaultDestination, folder_for, save_and_prove,
 };
 use keyhaven_backup::ledger::time_text;
 use keyhaven_backup::paper::Paper;
@@ -96,6 +96,8 @@ struct Answer {
 struct Failure {
     place: String,
     reason: String,
+    /// What can be done about it.
+    hints: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -197,7 +199,7 @@ impl Backup {
             context.ui.detail(&format!("saving to {name}"));
             let saved = self.destination(place, context).and_then(|destination| {
                 save_and_prove(&*destination, records, volume, &save)
-                    .map_err(|error| CliError::could_not("not saved").because(&error))
+                    .map_err(|error| not_saved(&error, place))
             });
             match saved {
                 Ok(copies) => {
@@ -212,12 +214,17 @@ impl Backup {
                 Err(error) if error.exit() == Exit::Stopped => return Err(error),
                 Err(error) => {
                     let reason = error.message().to_owned();
+                    let hints = error.hints().to_vec();
                     if !context.ui.is_json() {
-                        context
-                            .ui
-                            .error(&CliError::could_not(format!("{name}: {reason}")));
+                        let named = CliError::could_not(format!("{name}: {reason}"));
+                        let named = hints.iter().fold(named, |error, hint| error.hint(hint.as_str()));
+                        context.ui.error(&named);
                     }
-                    answer.failures.push(Failure { place: name, reason });
+                    answer.failures.push(Failure {
+                        place: name,
+                        reason,
+                        hints,
+                    });
                 }
             }
         }
@@ -303,7 +310,12 @@ impl Backup {
             Place::Print(printer) => Box::new(PrintDestination::new(printer.clone(), paper)),
             Place::Usb(mount) => Box::new(
                 UsbDestination::find(&Host::system(), mount.clone(), self.save_startup_key)
-                    .map_err(|error| CliError::could_not("cannot use a removable drive").because(&error))?,
+                    .map_err(|error| {
+                        CliError::could_not("cannot use a removable drive").because(&error).hint(
+                            "plug it in and mount it (most desktops do when it is opened), then try again; for a folder on \
+                             any drive: `--to file:PATH`",
+                        )
+                    })?,
             ),
             Place::Vault(path) => {
                 let keys = self.vault.keys_to_seal(&self.recipient, context)?;
@@ -408,6 +420,16 @@ fn parse(text: &str) -> Result<Place, CliError> {
 fn known_places() -> String {
     let forms: Vec<&str> = place::ALL.iter().map(|kind| kind.form).collect();
     format!("`--to` with one of {}", forms.join(", "))
+}
+
+fn not_saved(error: &SaveError, place: &Place) -> CliError {
+    let said = CliError::could_not("not saved").because(error);
+    match place {
+        Place::Print(_) => {
+            said.hint("`--to pdf:PATH` makes the page, which any computer with a printer can print")
+        }
+        _ => said,
+    }
 }
 
 fn name_of(place: &Place) -> String {

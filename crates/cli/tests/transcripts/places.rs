@@ -109,6 +109,41 @@ fn what_is_no_place_is_told_before_anything_is_asked() {
 }
 
 #[test]
+fn what_is_missing_at_a_place_is_said_with_what_to_do() {
+    let Some(volume) = corpus::volume_or_skip(VOLUME) else {
+        return;
+    };
+    let desk = Desk::new();
+    let vault = format!("vault:{}", desk.arg("keys.age"));
+    let stick = format!("usb:{}", desk.arg("keys"));
+    for (place, said) in [
+        (
+            &vault,
+            &[
+                "a vault needs something to close it with",
+                "\nhint: `--passphrase SOURCE`, or `--recipient age1...`",
+            ],
+        ),
+        (
+            &stick,
+            &[
+                "cannot use a removable drive: no removable drive is mounted at",
+                "\nhint: plug it in and mount it",
+            ],
+        ),
+    ] {
+        let arguments = ["backup", &image(&volume), "--to", place];
+        let run = desk.with(SecretKind::Password, &arguments, &volume);
+        refused(run, said);
+        let json = [&["--json"][..], &arguments].concat();
+        let run = desk.with(SecretKind::Password, &json, &volume).exits(2);
+        let hints = run.json()["failures"][0]["hints"].clone();
+        assert_eq!(hints.as_array().map(Vec::len), Some(1), "{run:#?}");
+    }
+    assert!(!desk.path("keys.age").exists());
+}
+
+#[test]
 fn folders_that_are_not_there_are_not_made() {
     let Some(volume) = corpus::volume_or_skip(VOLUME) else {
         return;
