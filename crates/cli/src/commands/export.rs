@@ -169,6 +169,13 @@ impl Export {
 }
 
 fn refuse_existing(out: &Path) -> Result<(), CliError> {
+    // Whoever writes this means standard output, and would look for the image there.
+    if out == Path::new("-") {
+        return Err(
+            CliError::could_not("an image cannot be written to standard output")
+                .hint("give the name of a file; for a file that is called so: `./-`"),
+        );
+    }
     match out.symlink_metadata() {
         Ok(_) => Err(CliError::could_not(format!(
             "`{}` exists already and is not overwritten",

@@ -130,6 +130,14 @@ fn nothing_is_overwritten() {
     let run = export(&desk, &volume, &[&out, "--keep-going"]).exits(2);
     assert!(run.stderr.contains("is not overwritten"), "{run:#?}");
 
+    let run = export(&desk, &volume, &["-"]).exits(2);
+    assert!(
+        run.stderr
+            .contains("an image cannot be written to standard output"),
+        "{run:#?}"
+    );
+    assert!(!desk.path("-").exists());
+
     let run = export(&desk, &volume, &[&desk.arg("none/out.img")]).exits(2);
     assert!(run.stderr.contains("there is no folder `"), "{run:#?}");
 }
