@@ -73,7 +73,14 @@ impl Run for Find {
                     drive: self.wanted.clone(),
                     metadata: self.metadata,
                 };
-                Wanted::Drive(Box::new(drive.open(context)?))
+                let drive = drive.open(context).map_err(|error| {
+                    if is_part_of_an_id(&self.wanted) {
+                        error.hint("a key ID is given by its first 8 characters or as a whole")
+                    } else {
+                        error
+                    }
+                })?;
+                Wanted::Drive(Box::new(drive))
             }
         };
         let targets = if self.places.is_empty() {
@@ -164,6 +171,13 @@ fn key_id(text: &OsStr) -> Option<String> {
         return Some(id.to_string());
     }
     (text.len() == 8 && text.chars().all(|sign| sign.is_ascii_hexdigit())).then(|| text.to_ascii_uppercase())
+}
+
+/// Tells whether something that is no drive may be the beginning of a key ID.
+fn is_part_of_an_id(text: &OsStr) -> bool {
+    let is_of_an_id = |sign: char| sign.is_ascii_hexdigit() || sign == '-';
+    text.to_str()
+        .is_some_and(|text| text.chars().all(is_of_an_id) && text.chars().any(|sign| sign != '-'))
 }
 
 impl Hit {

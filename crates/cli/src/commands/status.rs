@@ -26,7 +26,8 @@ pub(super) const VERB: Verb = Verb::of::<Status>();
 ///
 /// Copies that were noted when they were saved are looked at again where they can be reached, and tried on the drive.
 /// What Windows itself noted on the drive is shown, too. Without a drive: all drives of this computer that can be read,
-/// and all others that copies were noted for. The exit code is 0 if every recovery key has a copy that opens its drive.
+/// and all others that copies were noted for. The exit code is 0 if every recovery key has a copy that opens its drive,
+/// and no encrypted drive is without one.
 #[derive(Parser)]
 #[command(name = "status")]
 struct Status {
@@ -53,6 +54,8 @@ struct DriveStatus {
     volume_id: String,
     /// Whether the drive is there to try keys on.
     present: bool,
+    /// Whether it can be locked; `null` where it is not there.
+    encrypted: Option<bool>,
     keys: Vec<KeyStatus>,
 }
 
@@ -114,10 +117,7 @@ impl Run for Status {
             }
             return Ok(Exit::No);
         }
-        let is_safe = statuses
-            .iter()
-            .flat_map(|drive| &drive.keys)
-            .all(|key| matches!(key.state, "proven" | "stale"));
+        let is_safe = statuses.iter().all(DriveStatus::is_safe);
         if context.ui.is_json() {
             context.ui.json(&Answer { drives: statuses })?;
         } else {
@@ -239,6 +239,7 @@ fn of_drive(
         drive: drive.name.clone(),
         volume_id,
         present: true,
+        encrypted: Some(volume.unlock_decrypted().is_none()),
         keys,
     }
 }
@@ -292,6 +293,7 @@ fn absent(entries: &[Entry], present: &[DriveStatus]) -> Vec<DriveStatus> {
                 .map_or_else(String::new, |entry| entry.drive.clone()),
             volume_id: volume_id.to_owned(),
             present: false,
+            encrypted: None,
             keys: keys
                 .into_iter()
                 .map(|(id, copies)| KeyStatus {
@@ -319,6 +321,16 @@ fn hint_text(hint: BackupHint) -> Option<String> {
     }
 }
 
+impl DriveStatus {
+    /// Tells whether every recovery key has a good copy, and there is one at all. A drive that is not encrypted needs
+    /// none.
+    fn is_safe(&self) -> bool {
+        let mut current = self.keys.iter().filter(|key| key.state != "stale").peekable();
+        let is_needed = self.encrypted.unwrap_or(false);
+        (current.peek().is_some() || !is_needed) && current.all(|key| key.state == "proven")
+    }
+}
+
 impl CopyStatus {
     fn of(entry: &Entry, now: String) -> Self {
         Self {
@@ -335,8 +347,12 @@ fn print(drive: &DriveStatus, context: &Context) -> Result<(), CliError> {
     let ui = &context.ui;
     let here = if drive.present { "" } else { "  (not here now)" };
     ui.line(&format!("{}{here}", drive.drive))?;
-    if drive.keys.is_empty() {
-        ui.line("  has no recovery key")?;
+    match drive.encrypted {
+        Some(false) => ui.line("  is not encrypted: it needs no recovery key")?,
+        Some(true) if drive.keys.iter().all(|key| key.state == "stale") => {
+            ui.line("  NOT SAFE: has no recovery key; `keyhaven backup` says how to add one")?;
+        }
+        _ => {}
     }
     for key in &drive.keys {
         let state = match key.state {

@@ -489,6 +489,16 @@ fn wrong_copies_are_told_apart() {
         .go()
         .exits(0);
     assert!(run.stdout.starts_with("9A2F3B10  "), "{run:#?}");
+    // Not enough of an ID, and no drive either.
+    let run = desk
+        .keyhaven(["find", "9a2f", &desk.arg("other.txt")])
+        .go()
+        .exits(2);
+    assert!(
+        run.stderr
+            .contains("hint: a key ID is given by its first 8 characters"),
+        "{run:#?}"
+    );
     desk.keyhaven(["find", "64311DEA", &desk.arg("other.txt")])
         .go()
         .exits(1);
@@ -628,4 +638,50 @@ fn the_status_tells_whether_copies_are_good_now() {
         text.contains("key ID 0DD5EED5  stale: the drive no longer has this key"),
         "{text}"
     );
+}
+
+#[test]
+fn the_status_of_a_drive_without_a_recovery_key_is_no_good_news() {
+    for (name, code, said) in [
+        ("df-aes_128", 1, "  NOT SAFE: has no recovery key"),
+        ("df-decrypted", 0, "  is not encrypted: it needs no recovery key"),
+    ] {
+        let Some(volume) = corpus::volume_or_skip(name) else {
+            continue;
+        };
+        let desk = Desk::new();
+        let run = desk.keyhaven(["status", &image(&volume)]).go().exits(code);
+        assert!(run.stdout.contains(said), "{run:#?}");
+        let run = desk
+            .keyhaven(["--json", "status", &image(&volume)])
+            .go()
+            .exits(code);
+        assert_eq!(run.json()["drives"][0]["encrypted"], code == 1, "{run:#?}");
+    }
+
+    // Its only recovery key was taken off; the copies of that are no help.
+    let Some(volume) = corpus::volume_or_skip("df-aes_128") else {
+        return;
+    };
+    let desk = Desk::new();
+    let info = desk
+        .keyhaven(["--json", "info", &image(&volume)])
+        .go()
+        .exits(0)
+        .json();
+    fs::create_dir(desk.path("state/keyhaven")).unwrap();
+    let noted = json!({ "version": 1, "entries": [{
+        "volume_id": info["volume_id"],
+        "protector_id": "0DD5EED5-0000-4000-8000-000000000000",
+        "kind": "recovery_password",
+        "place": "file:/gone/key.txt",
+        "path": "/gone/key.txt",
+        "drive": "/dev/gone",
+        "saved_at": "2026-01-01T00:00:00Z",
+        "last_proven_at": "2026-01-01T00:00:00Z",
+    }]});
+    fs::write(desk.path("state/keyhaven/ledger.json"), noted.to_string()).unwrap();
+    let run = desk.keyhaven(["status", &image(&volume)]).go().exits(1);
+    assert!(run.stdout.contains("NOT SAFE: has no recovery key"), "{run:#?}");
+    assert!(run.stdout.contains("key ID 0DD5EED5  stale"), "{run:#?}");
 }
