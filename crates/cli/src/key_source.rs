@@ -29,7 +29,16 @@ pub(crate) fn recovery_key(
         SecretSource::File(path) if !path.starts_with("/dev/fd") => {
             let mut secrets = AskVault::asking(context);
             let found = reading::read_file(path, &mut secrets)
-                .map_err(|error| CliError::could_not("cannot read the recovery key").because(&error))?;
+                .map_err(|error| {
+                    let said = CliError::could_not("cannot read the recovery key").because(&error);
+                    match error {
+                        ReadPlaceError::LockedVault => said.hint(
+                            "at a terminal you are asked for the passphrase; elsewhere, open the vault first: `age -d FILE`, \
+                             with `--recovery-key -` behind a pipe",
+                        ),
+                        _ => said,
+                    }
+                })?;
             (found, format!("`{}`", path.display()))
         }
         _ => {

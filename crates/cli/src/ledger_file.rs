@@ -27,11 +27,8 @@ pub(crate) fn entries(context: &Context) -> Vec<Entry> {
     let Some(ledger) = ledger() else { return Vec::new() };
     match ledger.read() {
         Ok(read) => {
-            if let Some(aside) = read.set_aside {
-                context.ui.warn(&format!(
-                    "the list of saved keys was damaged and is now `{}`",
-                    aside.display()
-                ));
+            if let Some(aside) = &read.set_aside {
+                tell_set_aside(aside, context);
             }
             read.entries
         }
@@ -73,12 +70,21 @@ pub(crate) fn note(volume: &Volume, drive: &str, copies: &[Copy<'_>], now: Times
         last_proven_at: copy.proven.then(|| now.clone()),
     };
     let entries: Vec<Entry> = copies.iter().map(entry).collect();
-    if let Err(error) = ledger.record(&entries) {
-        context.ui.warn(&format!(
+    match ledger.record(&entries) {
+        Ok(None) => {}
+        Ok(Some(aside)) => tell_set_aside(&aside, context),
+        Err(error) => context.ui.warn(&format!(
             "it could not be noted where the key was saved: {}",
             crate::error::CliError::chain(&error)
-        ));
+        )),
     }
+}
+
+fn tell_set_aside(aside: &Path, context: &Context) {
+    context.ui.warn(&format!(
+        "the list of saved keys was damaged and is now `{}`",
+        aside.display()
+    ));
 }
 
 fn kind_of(volume: &Volume, id: Guid) -> ProtectorKind {
