@@ -641,6 +641,48 @@ fn the_status_tells_whether_copies_are_good_now() {
 }
 
 #[test]
+fn what_windows_noted_is_no_proof() {
+    let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128-two-recovery") else {
+        return;
+    };
+    let desk = Desk::new();
+    let run = desk.keyhaven(["--json", "status", &image(&volume)]).go().exits(1);
+    let answer = run.json();
+    let keys = answer["drives"][0]["keys"].as_array().unwrap();
+    let states: Vec<&str> = keys.iter().map(|key| key["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["never_proven", "never_backed_up"]);
+    assert_eq!(
+        keys[0]["backup_hints"],
+        json!(["saved on 2025-03-09T09:06:44.701Z"])
+    );
+}
+
+#[test]
+fn drives_that_are_not_here_are_told_from_what_was_noted() {
+    let Some(volume) = corpus::volume_or_skip(VOLUME) else {
+        return;
+    };
+    let desk = Desk::new();
+    let place = format!("file:{}", desk.arg("key.txt"));
+    save(&desk, &volume, &[place], &[]);
+    let of_it = || {
+        let run = desk.keyhaven(["--json", "status"]).go();
+        let answer = run.json();
+        let drives = answer["drives"].as_array().unwrap();
+        let drive = drives
+            .iter()
+            .find(|drive| drive["drive"] == image(&volume).as_str());
+        drive.unwrap_or_else(|| panic!("{run:#?}")).clone()
+    };
+    let drive = of_it();
+    assert_eq!(drive["present"], false);
+    assert_eq!(drive["keys"][0]["state"], "proven");
+    assert_eq!(drive["keys"][0]["copies"][0]["now"], "not_checked");
+    fs::remove_file(desk.path("key.txt")).unwrap();
+    assert_eq!(of_it()["keys"][0]["state"], "missing");
+}
+
+#[test]
 fn the_status_of_a_drive_without_a_recovery_key_is_no_good_news() {
     for (name, code, said) in [
         ("df-aes_128", 1, "  NOT SAFE: has no recovery key"),
