@@ -70,8 +70,21 @@ impl Run for Verify {
             if !self.places.is_empty() {
                 return Err(CliError::could_not("give places or one key to prove, not both"));
             }
-            let protector = self.unlock.prove(volume, context)?;
-            return one_key(&drive.name, protector, context);
+            return match self.unlock.prove(volume, context) {
+                Ok(protector) => one_key(&drive.name, protector, context),
+                // An answer is a document as well as a reason.
+                Err(error) if error.exit() == Exit::No && context.ui.is_json() => {
+                    let verdict = Verdict::WrongKey;
+                    let mut result = Outcome::of("-", &verdict, None);
+                    result.reason = Some(error.message().to_owned());
+                    context.ui.json(&Answer {
+                        drive: drive.name,
+                        results: vec![result],
+                    })?;
+                    Err(error)
+                }
+                Err(error) => Err(error),
+            };
         }
         let targets = if self.places.is_empty() {
             let id = volume.metadata().volume_id().to_string();

@@ -371,7 +371,7 @@ fn unlocking_keeps_every_secret_to_itself() {
         ("--vmk", vmk[..60].to_owned(), 2),
         ("--vmk", format!("{vmk}g"), 2),
         ("--fvek", wrong_hex(&fvek), 1),
-        ("--fvek", fvek[..60].to_owned(), 1),
+        ("--fvek", fvek[..60].to_owned(), 2),
         ("--fvek", format!("{fvek}g"), 2),
     ];
     let ways_in = [Way::File, Way::Env, Way::Stdin, Way::Fd];
