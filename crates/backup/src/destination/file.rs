@@ -41,7 +41,7 @@ impl FileDestination {
     }
 
     fn is_folder(&self) -> bool {
-        self.path.is_dir() || self.path.as_os_str().as_encoded_bytes().ends_with(b"/")
+        super::is_folder(&self.path)
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn is_same_key(found: &FoundKey, record: &RecoveryRecord) -> bool {
 /// Returns the folder in which the files of this path would lie: for rules about places.
 #[must_use]
 pub fn folder_for(path: &Path) -> PathBuf {
-    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+    if super::is_folder(path) {
         path.to_owned()
     } else {
         super::folder_of(path).to_owned()

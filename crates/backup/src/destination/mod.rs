@@ -220,6 +220,11 @@ fn problem_of(found: &[FoundKey], protector_id: Guid, drive: &dyn Drive) -> Opti
     Some(problem)
 }
 
+/// Tells whether a path is meant as a folder: it is one already, or it ends in a separator.
+pub(crate) fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
 /// Returns the folder in which a file lies.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent()

@@ -24,7 +24,7 @@ impl PdfDestination {
     }
 
     fn is_folder(&self) -> bool {
-        self.path.is_dir() || self.path.as_os_str().as_encoded_bytes().ends_with(b"/")
+        super::is_folder(&self.path)
     }
 
     /// Returns each file with the records that it is to hold.

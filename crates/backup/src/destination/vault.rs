@@ -44,7 +44,7 @@ impl VaultDestination {
     }
 
     fn file(&self, record: &RecoveryRecord) -> PathBuf {
-        if self.path.is_dir() || self.path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        if super::is_folder(&self.path) {
             self.path
                 .join(format!("BitLocker Recovery Keys {}.age", record.volume_id))
         } else {
