@@ -1,6 +1,6 @@
 //! Anything that is a run of sectors: image files, block devices, partitions, windows onto other devices.
 //!
-//! Everything readable implements [`BlockDevice`]; whoever consumes disks neither knows nor cares what is
+//! Everything readable implements [`BlockDevice`], what can be written [`WritableDevice`] as well; whoever consumes disks neither knows nor cares what is
 //! behind it. This crate does not know the word BitLocker.
 //!
 //! The way in is [`open`]; [`partition::table`] finds the partitions of a whole disk, each a [`View`];
@@ -18,11 +18,15 @@ mod device;
 mod file;
 mod free_space;
 pub mod map;
+mod memory;
 pub mod os;
 pub mod partition;
 mod view;
+mod writable;
 
 pub use device::{BlockDevice, Device, ReadError};
 pub use file::{FileDevice, OpenError, open};
 pub use free_space::free_space;
+pub use memory::MemoryDevice;
 pub use view::View;
+pub use writable::{Writable, WritableDevice, WriteError};

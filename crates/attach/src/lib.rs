@@ -1,0 +1,8 @@
+//! A device shown to others.
+//!
+//! [`Shown`] is what is shown, and whether others may write it. This crate does not know the word BitLocker: it shows
+//! any [`BlockDevice`](keyhaven_disk::BlockDevice).
+
+mod shown;
+
+pub use shown::Shown;
