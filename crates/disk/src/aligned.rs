@@ -8,7 +8,7 @@ const ALIGNMENT: usize = 4096;
 /// The kernel copies to and from such memory up to 1.7 times faster than where the allocator puts a `Vec`, which is
 /// off a cache line by the allocator's own header.
 #[derive(Debug)]
-pub(crate) struct AlignedBuffer {
+pub struct AlignedBuffer {
     /// The bytes with room to move the beginning to a boundary. It never grows: growing would move it off again.
     memory: Vec<u8>,
     start: usize,
@@ -17,7 +17,7 @@ pub(crate) struct AlignedBuffer {
 impl AlignedBuffer {
     /// Allocates `len` zeros.
     #[must_use]
-    pub(crate) fn new(len: usize) -> Self {
+    pub fn new(len: usize) -> Self {
         let mut memory = vec![0; len.saturating_add(ALIGNMENT - 1)];
         let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
         memory.truncate(start.saturating_add(len));
@@ -26,7 +26,7 @@ impl AlignedBuffer {
 
     /// Returns the first `len` bytes, fewer where there are not as many.
     #[must_use]
-    pub(crate) fn first_mut(&mut self, len: usize) -> &mut [u8] {
+    pub fn first_mut(&mut self, len: usize) -> &mut [u8] {
         let bytes = self.memory.get_mut(self.start..).unwrap_or_default();
         let len = len.min(bytes.len());
         bytes.get_mut(..len).unwrap_or_default()

@@ -5,6 +5,7 @@
 //! wrong, as a test does.
 
 use crate::device::{BlockDevice, ReadError};
+use crate::writable::{WritableDevice, WriteError};
 
 /// How many positions inside the device are tried.
 const POSITIONS: u64 = 200;
@@ -26,6 +27,50 @@ pub fn check(device: &dyn BlockDevice, expected: &[u8]) {
     check_positions(device, expected);
     check_past_end(device, len);
     check_holes(device, expected);
+}
+
+/// Checks that `device`, whose content is `expected`, can be written everywhere and keeps the contract of
+/// [`WritableDevice`]. `expected` is changed as the device is.
+///
+/// # Panics
+/// Where the device breaks the contract.
+pub fn check_writes(device: &dyn WritableDevice, expected: &mut [u8]) {
+    check(device, expected);
+    let len = expected.len() as u64;
+    let mut numbers = Numbers(0xA076_1D64_78BD_642F);
+    for _ in 0..POSITIONS {
+        let start = numbers.below(len + 1) as usize;
+        let longest = (expected.len() - start).min(300_000) as u64;
+        let size = numbers.below(longest + 1) as usize;
+        let seed = numbers.below(251);
+        let bytes: Vec<u8> = (0..size)
+            .map(|at| ((at as u64 * 31 + seed) % 251) as u8)
+            .collect();
+        if let Err(error) = device.write_at(start as u64, &bytes) {
+            panic!("writing {size} bytes at byte {start} failed: {error:?}");
+        }
+        expected[start..start + size].copy_from_slice(&bytes);
+        let around = start.saturating_sub(5000)..(start + size + 5000).min(expected.len());
+        expect_read(device, expected, around.start, around.len());
+    }
+    for (offset, size) in [(len, 1), (len.saturating_sub(1), 2), (u64::MAX, 1)] {
+        match device.write_at(offset, &vec![1; size]) {
+            Err(WriteError::PastEnd {
+                offset: at,
+                len_bytes,
+                end,
+            }) => {
+                assert_eq!(
+                    (at, len_bytes, end),
+                    (offset, size as u64, len),
+                    "the error names the write"
+                );
+            }
+            other => panic!("writing {size} bytes at byte {offset} of {len} gave {other:?}"),
+        }
+    }
+    device.flush().expect("a healthy device can be flushed");
+    check(device, expected);
 }
 
 fn check_whole_and_edges(device: &dyn BlockDevice, expected: &[u8]) {

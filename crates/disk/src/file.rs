@@ -43,10 +43,21 @@ impl FileDevice {
     /// # Errors
     /// See [`OpenError`]; block devices usually need root, so [`OpenError::PermissionDenied`] is common.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, |path, _| {
+            open_for_reading(path).map_err(|source| OpenError::new(path, source))
+        })
+    }
+
+    /// Opens `path` with `open`, which is told what kind of file it is.
+    pub(crate) fn open_with(
+        path: &Path,
+        open: impl FnOnce(&Path, FileType) -> Result<File, OpenError>,
+    ) -> Result<Self, OpenError> {
         let named = |source| OpenError::new(path, source);
         // Opening a pipe would wait for its other end, so look before.
-        refuse_unreadable_kinds(path, std::fs::metadata(path).map_err(named)?.file_type())?;
-        let mut file = open_for_reading(path).map_err(named)?;
+        let file_type = std::fs::metadata(path).map_err(named)?.file_type();
+        refuse_unreadable_kinds(path, file_type)?;
+        let mut file = open(path, file_type)?;
         // The path may have been replaced in between: only what is open counts.
         let metadata = file.metadata().map_err(named)?;
         refuse_unreadable_kinds(path, metadata.file_type())?;
@@ -83,6 +94,10 @@ impl FileDevice {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Returns whether this is a block device of this computer, not an image file.
@@ -189,6 +204,24 @@ pub enum OpenError {
         /// What it is, with its article: "a pipe".
         kind: &'static str,
     },
+    /// The user may read it, perhaps, but not write it.
+    #[error("no permission to write `{}`", path.display())]
+    NoPermissionToWrite {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// The medium or the file system that it lies on cannot be written.
+    #[error("`{}` is write-protected", path.display())]
+    WriteProtected {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// It is mounted, or another program has it for itself.
+    #[error("`{}` is in use", path.display())]
+    InUse {
+        /// What was to be opened.
+        path: PathBuf,
+    },
     /// The operating system refused for another reason.
     #[error("cannot open `{}`", path.display())]
     Other {
@@ -200,7 +233,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn new(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn new(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { path },
@@ -219,6 +252,9 @@ impl OpenError {
             | Self::IsDirectory { path }
             | Self::Empty { path }
             | Self::NotADevice { path, .. }
+            | Self::NoPermissionToWrite { path }
+            | Self::WriteProtected { path }
+            | Self::InUse { path }
             | Self::Other { path, .. } => path,
         }
     }
@@ -259,7 +295,7 @@ fn unreadable_kind(_: FileType) -> Option<&'static str> {
 }
 
 #[cfg(unix)]
-fn is_block_device(file_type: FileType) -> bool {
+pub(crate) fn is_block_device(file_type: FileType) -> bool {
     std::os::unix::fs::FileTypeExt::is_block_device(&file_type)
 }
 

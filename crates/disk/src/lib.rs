@@ -3,7 +3,7 @@
 //! Everything readable implements [`BlockDevice`], what can be written [`WritableDevice`] as well; whoever consumes disks neither knows nor cares what is
 //! behind it. This crate does not know the word BitLocker.
 //!
-//! The way in is [`open`]; [`partition::table`] finds the partitions of a whole disk, each a [`View`];
+//! The way in is [`open`] ([`open_writable`] to change what is there); [`partition::table`] finds the partitions of a whole disk, each a [`View`];
 //! [`content::identify`] names what is on a device for messages; [`copy::export`] writes a device to a file;
 //! [`os::Host`] lists the drives of this computer and tells which drive a path lives on.
 //!
@@ -16,6 +16,7 @@ pub mod content;
 pub mod copy;
 mod device;
 mod file;
+mod file_writing;
 mod free_space;
 pub mod map;
 mod memory;
@@ -24,8 +25,10 @@ pub mod partition;
 mod view;
 mod writable;
 
+pub use aligned::AlignedBuffer;
 pub use device::{BlockDevice, Device, ReadError};
 pub use file::{FileDevice, OpenError, open};
+pub use file_writing::{WritableFile, open_writable};
 pub use free_space::free_space;
 pub use memory::MemoryDevice;
 pub use view::View;

@@ -1,22 +1,27 @@
 //! A window onto another device.
 
-use crate::device::{BlockDevice, Device, ReadError};
+use std::sync::Arc;
+
+use crate::device::{BlockDevice, ReadError};
+use crate::writable::{WritableDevice, WriteError, inside};
 
 /// A contiguous part of another device, seen as a device of its own: a partition of a disk.
-#[derive(Debug, Clone)]
-pub struct View {
-    inner: Device,
+///
+/// Of a device that can be written it is one too.
+#[derive(Debug)]
+pub struct View<D: ?Sized = dyn BlockDevice> {
+    inner: Arc<D>,
     start: u64,
     len_bytes: u64,
 }
 
-impl View {
+impl<D: BlockDevice + ?Sized> View<D> {
     /// Makes a device of `len_bytes` bytes of `inner` from byte `start` on.
     ///
     /// The window may reach past the end of `inner`: a partition of a cut-off image keeps the length that its table
     /// gives, and reads of the missing part fail.
     #[must_use]
-    pub fn new(inner: Device, start: u64, len_bytes: u64) -> Self {
+    pub fn new(inner: Arc<D>, start: u64, len_bytes: u64) -> Self {
         Self {
             inner,
             start,
@@ -31,7 +36,7 @@ impl View {
     }
 }
 
-impl BlockDevice for View {
+impl<D: BlockDevice + ?Sized> BlockDevice for View<D> {
     fn len_bytes(&self) -> u64 {
         self.len_bytes
     }
@@ -65,11 +70,60 @@ impl BlockDevice for View {
     }
 }
 
+impl<D: WritableDevice + ?Sized> WritableDevice for View<D> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.write_in_view(offset, bytes.len() as u64, |at| self.inner.write_at(at, bytes))
+    }
+
+    fn flush(&self) -> Result<(), WriteError> {
+        self.inner.flush()
+    }
+
+    fn can_discard(&self) -> bool {
+        self.inner.can_discard()
+    }
+
+    fn discard(&self, offset: u64, len_bytes: u64) -> Result<(), WriteError> {
+        self.write_in_view(offset, len_bytes, |at| self.inner.discard(at, len_bytes))
+    }
+}
+
+impl<D: WritableDevice + ?Sized> View<D> {
+    fn write_in_view(
+        &self,
+        offset: u64,
+        len_bytes: u64,
+        write: impl FnOnce(u64) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        inside(offset, len_bytes, self.len_bytes)?;
+        let at = self.start.checked_add(offset).ok_or(WriteError::PastEnd {
+            offset,
+            len_bytes,
+            end: self.len_bytes,
+        })?;
+        write(at).map_err(|error| error.relative_to(self.start))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::{MemoryDevice, conformance};
+
+    #[test]
+    fn a_view_writes_its_part_only() {
+        let inner = Arc::new(MemoryDevice::new(vec![7; 100_000]));
+        let mut content = vec![7; 60_000];
+        conformance::check_writes(&View::new(inner.clone(), 1000, 60_000), &mut content);
+        let around = inner.content();
+        assert_eq!(around[1000..61_000], content);
+        assert!(
+            around[..1000]
+                .iter()
+                .chain(&around[61_000..])
+                .all(|byte| *byte == 7)
+        );
+    }
 
     #[test]
     fn a_view_shows_its_part_in_its_own_coordinates() {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::device::{Device, ReadError};
 use crate::view::View;
+use crate::writable::Writable;
 
 mod boot_sector;
 mod gpt;
@@ -130,6 +131,12 @@ impl Partition {
     /// It has the length that the table says even if the disk ends earlier (a cut-off image).
     #[must_use]
     pub fn device(&self, disk: &Device) -> Device {
+        Arc::new(View::new(Arc::clone(disk), self.start, self.len_bytes))
+    }
+
+    /// Returns the partition as a device that can be written, as [`device`](Self::device) does.
+    #[must_use]
+    pub fn writable_device(&self, disk: &Writable) -> Writable {
         Arc::new(View::new(Arc::clone(disk), self.start, self.len_bytes))
     }
 }
