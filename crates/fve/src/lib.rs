@@ -2,7 +2,8 @@
 //!
 //! A journey reads: [`Volume::open`] recognises a device and reads its metadata; [`Volume::prove`] says whether a key
 //! opens it; [`Volume::unlock`] finds its keys; [`Volume::records`] gives the keys that are worth keeping elsewhere;
-//! [`Volume::data`] shows the plaintext as a device again.
+//! [`Volume::data`] shows the plaintext as a device again, and [`UnlockedVolume::writable`] one that can be
+//! written.
 //!
 //! This crate opens no path, reads no clock, makes no randomness, starts no thread and prints nothing: all that comes
 //! in as arguments. [`format`](mod@format) is shape without meaning; everything else is meaning.
@@ -24,6 +25,7 @@ mod scan;
 mod state;
 mod unlocked;
 mod volume;
+mod writable;
 
 pub use copies::MetadataCopy;
 pub use credential::Credential;
@@ -38,3 +40,4 @@ pub use scan::{ScanProgress, Watch};
 pub use state::{VolumeFormat, VolumeState};
 pub use unlocked::UnlockedVolume;
 pub use volume::{OpenOptions, Proof, Unlocked, Volume, unwatched};
+pub use writable::{NotWritable, WritableVolume};

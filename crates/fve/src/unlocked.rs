@@ -4,6 +4,7 @@ use keyhaven_crypto::{SectorCipher, SectorSize};
 use keyhaven_disk::{BlockDevice, Device, ReadError};
 
 use crate::layout::{Layout, Piece, Source};
+use crate::writable::NotWritable;
 
 /// An unlocked volume: reading it decrypts.
 ///
@@ -14,6 +15,8 @@ pub struct UnlockedVolume {
     layout: Layout,
     cipher: Option<SectorCipher>,
     sector_size: SectorSize,
+    /// What [`writable`](Self::writable) will say.
+    pub(crate) may_be_written: Result<(), NotWritable>,
 }
 
 impl UnlockedVolume {
@@ -22,13 +25,28 @@ impl UnlockedVolume {
         layout: Layout,
         cipher: Option<SectorCipher>,
         sector_size: SectorSize,
+        may_be_written: Result<(), NotWritable>,
     ) -> Self {
         Self {
             device,
             layout,
             cipher,
             sector_size,
+            may_be_written,
         }
+    }
+
+    /// Returns the piece that holds a byte of the plaintext.
+    pub(crate) fn piece_at(&self, offset: u64) -> Option<&Piece> {
+        self.layout.piece_at(offset)
+    }
+
+    /// Returns what encrypted pieces are encrypted with, and in which unit.
+    pub(crate) fn cipher(&self) -> (&SectorCipher, SectorSize) {
+        let Some(cipher) = &self.cipher else {
+            unreachable!("a layout with encrypted parts comes with a cipher")
+        };
+        (cipher, self.sector_size)
     }
 
     /// Fills `buf` from one piece, which holds all of it.
@@ -56,10 +74,8 @@ impl UnlockedVolume {
 
     /// Decrypts any run of bytes; sectors that are only needed in part go through a buffer.
     fn read_encrypted(&self, at: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let sector = self.sector_size.bytes_u64();
-        let Some(cipher) = &self.cipher else {
-            unreachable!("a layout with encrypted parts comes with a cipher")
-        };
+        let (cipher, sector_size) = self.cipher();
+        let sector = sector_size.bytes_u64();
         let whole = |at: u64, run: &mut [u8]| -> Result<(), ReadError> {
             self.device.read_at(at, run)?;
             cipher.decrypt(at, run);
@@ -145,7 +161,7 @@ impl BlockDevice for UnlockedVolume {
 }
 
 /// Restates an error of the volume's device in the plaintext's offsets.
-fn at_logical(error: ReadError, offset: u64) -> ReadError {
+pub(crate) fn at_logical(error: ReadError, offset: u64) -> ReadError {
     match error {
         ReadError::PastEnd {
             offset: at,

@@ -21,6 +21,7 @@ use crate::record::{RecordKey, RecoveryRecord};
 use crate::scan::{self, Found, ScanProgress, Watch, read_up_to};
 use crate::state::{VolumeFormat, VolumeState};
 use crate::unlocked::UnlockedVolume;
+use crate::writable::NotWritable;
 
 /// How a volume is opened.
 #[derive(Debug, Clone)]
@@ -403,6 +404,7 @@ impl Volume {
             layout,
             cipher,
             self.sector_size,
+            NotWritable::judge(self, &unlocked),
         ))
     }
 

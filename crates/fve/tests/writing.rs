@@ -1,0 +1,250 @@
+//! Real volumes are written: what comes back is what was written, and nothing else on the medium has changed.
+//!
+//! The images themselves are never touched: changed sectors live in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use keyhaven_crypto::SecretText;
+use keyhaven_disk::{BlockDevice, Device, ReadError, Writable, WritableDevice, WriteError};
+use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword};
+use keyhaven_fve::{Credential, NotWritable, OpenOptions, Volume, WritableVolume, unwatched};
+use keyhaven_testkit::corpus::{self, SecretKind};
+
+const SECTOR: u64 = 512;
+
+/// An image whose changed sectors are kept in memory.
+#[derive(Debug)]
+struct Overlay {
+    image: Device,
+    changed: Mutex<BTreeMap<u64, [u8; SECTOR as usize]>>,
+}
+
+impl Overlay {
+    fn over(image: Device) -> Arc<Self> {
+        Arc::new(Self {
+            image,
+            changed: Mutex::default(),
+        })
+    }
+
+    /// Forgets what was written and returns which sectors it was.
+    fn take_changed(&self) -> BTreeSet<u64> {
+        std::mem::take(&mut *self.changed.lock().unwrap())
+            .into_keys()
+            .collect()
+    }
+}
+
+impl BlockDevice for Overlay {
+    fn len_bytes(&self) -> u64 {
+        self.image.len_bytes()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        self.image.read_at(offset, buf)?;
+        let changed = self.changed.lock().unwrap();
+        let end = offset + buf.len() as u64;
+        for (sector, bytes) in changed.range(offset / SECTOR..end.div_ceil(SECTOR)) {
+            for (at, byte) in (sector * SECTOR..).zip(bytes) {
+                if (offset..end).contains(&at) {
+                    buf[(at - offset) as usize] = *byte;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WritableDevice for Overlay {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        assert!(
+            offset.is_multiple_of(SECTOR) && (bytes.len() as u64).is_multiple_of(SECTOR),
+            "only whole sectors are written"
+        );
+        let mut changed = self.changed.lock().unwrap();
+        for (sector, bytes) in (offset / SECTOR..).zip(bytes.as_chunks().0) {
+            changed.insert(sector, *bytes);
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), WriteError> {
+        Ok(())
+    }
+}
+
+fn credential(volume: &corpus::Volume) -> Option<Credential> {
+    if let Some(password) = volume.secret(SecretKind::Password) {
+        return Some(Credential::Password(Password::new(SecretText::copy_of(password))));
+    }
+    if let Some(key) = volume.secret(SecretKind::Recovery) {
+        let key = RecoveryPassword::parse(key).expect("a published key");
+        return Some(Credential::RecoveryPassword(key));
+    }
+    let file = volume
+        .all_secrets()
+        .find(|secret| secret.kind == SecretKind::Bek)?;
+    let bytes = std::fs::read(volume.secret_path(file)).expect("a published file");
+    Some(Credential::ExternalKey(
+        ExternalKey::from_bek(&bytes).expect("a published key file"),
+    ))
+}
+
+/// Opens a corpus volume to be written.
+fn writable(
+    known: &corpus::Volume,
+    options: &OpenOptions,
+) -> Option<(Arc<Overlay>, Result<WritableVolume, NotWritable>)> {
+    let medium = Overlay::over(keyhaven_disk::open(&known.image()).expect("the image opens"));
+    let volume = Volume::open(medium.clone(), options, &mut unwatched).ok()?;
+    let unlocked = match volume.unlock_decrypted() {
+        Some(unlocked) => unlocked,
+        None => volume.unlock(&credential(known)?).ok()?,
+    };
+    let data = volume.data(unlocked).ok()?;
+    Some((medium.clone(), data.writable(medium as Writable)))
+}
+
+/// A fixed run of numbers without a pattern (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back_and_nothing_else_changes() {
+    let mut methods = BTreeSet::new();
+    let Some(corpus) = corpus::or_skip() else { return };
+    for known in corpus.volumes() {
+        let Some((medium, Ok(volume))) = writable(known, &OpenOptions::default()) else {
+            continue;
+        };
+        methods.insert(known.cipher.clone());
+        let len = volume.len_bytes();
+        let mut numbers = Numbers(len);
+        for round in 0..60 {
+            // The moved boot sectors, the end, and anywhere.
+            let offset = match round % 4 {
+                0 => numbers.below(20_000),
+                1 => len - 1 - numbers.below(20_000),
+                _ => numbers.below(len),
+            };
+            let size = (1 + numbers.below(300_000)).min(len - offset) as usize;
+            let around = offset.saturating_sub(9000)..(offset + size as u64 + 9000).min(len);
+            let mut expected = vec![0; (around.end - around.start) as usize];
+            volume.read_at(around.start, &mut expected).expect("readable");
+            let bytes: Vec<u8> = (0..size).map(|_| numbers.below(256) as u8).collect();
+            match volume.write_at(offset, &bytes) {
+                Ok(()) => expected[(offset - around.start) as usize..][..size].copy_from_slice(&bytes),
+                Err(WriteError::Fixed { offset: fixed }) => {
+                    assert!((offset..offset + size as u64).contains(&fixed), "{}", known.name);
+                    assert_eq!(expected[(fixed - around.start) as usize], 0, "{}", known.name);
+                    assert_eq!(
+                        medium.take_changed().len(),
+                        0,
+                        "{}: refused before anything is written",
+                        known.name
+                    );
+                    continue;
+                }
+                Err(error) => panic!("{}: {error}", known.name),
+            }
+            let mut found = vec![0; expected.len()];
+            volume.read_at(around.start, &mut found).expect("readable");
+            assert!(found == expected, "{}: {size} bytes at {offset}", known.name);
+            let sector_size = u64::from(volume.sector_size());
+            let most = (size as u64).div_ceil(sector_size) + 1;
+            assert!(
+                medium.take_changed().len() as u64 <= most * sector_size / SECTOR,
+                "{}: more was written than was asked",
+                known.name
+            );
+        }
+    }
+    println!("written: {methods:?}");
+    for method in ["aes-xts-128", "aes-xts-256", "aes-cbc-128"] {
+        assert!(
+            methods.contains(method),
+            "no volume with {method} was written: {methods:?}"
+        );
+    }
+}
+
+#[test]
+fn what_windows_keeps_for_itself_stays() {
+    let Some(known) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let (medium, volume) = writable(&known, &OpenOptions::default()).expect("it opens");
+    let volume = volume.expect("it may be written");
+    let opened = Volume::open(medium.clone(), &OpenOptions::default(), &mut unwatched).expect("a volume");
+    for copy in opened.copies() {
+        let offset = copy.offset.expect("a healthy volume");
+        volume
+            .write_at(offset, &[0; 65_536])
+            .expect("zeros are what is there already");
+        let error = volume
+            .write_at(offset - 512, &[1; 2048])
+            .expect_err("the second sector cannot be changed");
+        assert!(
+            matches!(error, WriteError::Fixed { offset: at } if at == offset),
+            "{error:?}"
+        );
+    }
+    assert_eq!(medium.take_changed().len(), 0);
+}
+
+#[test]
+fn volumes_in_an_unsafe_state_are_not_written() {
+    let refusal = |name: &str, options: &OpenOptions| {
+        let known = corpus::volume_or_skip(name)?;
+        let (_, volume) = writable(&known, options).expect("it opens");
+        Some(volume.expect_err("it must not be written"))
+    };
+    let trusting = OpenOptions {
+        ignore_checksums: true,
+        ..OpenOptions::default()
+    };
+    if let Some(reason) = refusal("df-eow_partial", &OpenOptions::default()) {
+        assert_eq!(reason, NotWritable::Converting);
+    }
+    if let Some(reason) = refusal("df-decrypted", &OpenOptions::default()) {
+        assert_eq!(reason, NotWritable::Decrypted);
+    }
+    if let Some(reason) = refusal("dfvfs-bdetogo", &trusting) {
+        assert_eq!(reason, NotWritable::Unproven);
+    }
+}
+
+#[test]
+fn many_writers_and_readers_see_whole_writes() {
+    let Some(known) = corpus::volume_or_skip("cs-aes-cbc-128") else {
+        return;
+    };
+    let (_, volume) = writable(&known, &OpenOptions::default()).expect("it opens");
+    let volume = &volume.expect("it may be written");
+    // Each writer fills its own 100 bytes of the same sectors; each must find all of its last write.
+    std::thread::scope(|scope| {
+        for writer in 0..5u64 {
+            scope.spawn(move || {
+                for round in 0..200u8 {
+                    for sector in 0..8 {
+                        let at = 1_000_000 / SECTOR * SECTOR + sector * SECTOR + writer * 100;
+                        volume.write_at(at, &[round; 100]).expect("writable");
+                        let mut found = [0; 100];
+                        volume.read_at(at, &mut found).expect("readable");
+                        assert_eq!(found, [round; 100]);
+                    }
+                }
+            });
+        }
+    });
+}
