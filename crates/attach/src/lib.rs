@@ -3,6 +3,7 @@
 //! [`Shown`] is what is shown, and whether others may write it. This crate does not know the word BitLocker: it shows
 //! any [`BlockDevice`](keyhaven_disk::BlockDevice).
 
+pub mod files;
 mod shown;
 
 pub use shown::Shown;

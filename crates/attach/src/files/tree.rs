@@ -1,0 +1,118 @@
+//! What a file system is to whoever shows it.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use crate::files::{Attributes, FilesError, NodeKind};
+
+/// A file system, read-only.
+///
+/// All methods take `&self` and may be called from several threads at once.
+pub trait FileTree: Send + Sync + fmt::Debug {
+    /// Returns which file system this is.
+    fn kind(&self) -> FileSystemKind;
+
+    /// Returns the name of the volume, where it has one.
+    fn label(&self) -> Option<&str>;
+
+    /// Returns how large the file system is.
+    fn space(&self) -> Space;
+
+    /// Returns the top directory.
+    fn root(&self) -> NodeId;
+
+    /// Finds a name in a directory, in the spelling that [`FileTree::list`] gives; case does not matter, as in
+    /// Windows.
+    ///
+    /// Where names differ only in case, the one that is spelt exactly so is preferred.
+    ///
+    /// # Errors
+    /// [`FilesError::NotADirectory`], or why the directory cannot be read. A name that is not there is `None`.
+    fn lookup(&self, directory: NodeId, name: &str) -> Result<Option<NodeId>, FilesError>;
+
+    /// Returns what is known about a file or directory.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] for a node that is not of this tree, or why it cannot be read.
+    fn attributes(&self, node: NodeId) -> Result<Attributes, FilesError>;
+
+    /// Calls `each` for every entry of a directory, until it breaks: in an order that stays the same while the tree
+    /// is open. There are no entries for the directory itself and for the one above it.
+    ///
+    /// # Errors
+    /// [`FilesError::NotADirectory`], or why the rest of the directory cannot be read: the entries before it were
+    /// reported.
+    fn list(
+        &self,
+        directory: NodeId,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), FilesError>;
+
+    /// Reads from byte `offset` of a file, and returns how many bytes were read: fewer than asked for only at the
+    /// end of the file.
+    ///
+    /// # Errors
+    /// [`FilesError::IsADirectory`], or why it cannot be read; the content of `buf` is unspecified then.
+    fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize, FilesError>;
+
+    /// Returns where a symbolic link or a junction leads, with forward slashes.
+    ///
+    /// A target on the same volume that starts at its top starts with `/`; a target with a drive letter or on a
+    /// server is given as Windows wrote it, with the slashes turned.
+    ///
+    /// # Errors
+    /// [`FilesError::NotALink`], or why it cannot be read.
+    fn read_link(&self, node: NodeId) -> Result<String, FilesError>;
+}
+
+/// A file or directory of a tree. It stays the same while the tree is open, and names with the same content (hard
+/// links) share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name. Characters that a path cannot hold (a slash, a zero, half of a surrogate pair) and the backslash are
+    /// written `\uXXXX`, which Windows never puts into a name, so that every name is unique and can be looked up.
+    pub name: String,
+    /// What it names.
+    pub node: NodeId,
+    /// What kind of thing it names, as far as the directory itself tells.
+    ///
+    /// [`FileTree::attributes`] looks closer.
+    pub kind: NodeKind,
+}
+
+/// A kind of file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileSystemKind {
+    /// NTFS.
+    Ntfs,
+    /// exFAT.
+    ExFat,
+    /// FAT with 12-, 16- or 32-bit entries.
+    Fat,
+}
+
+impl fmt::Display for FileSystemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ntfs => "NTFS",
+            Self::ExFat => "exFAT",
+            Self::Fat => "FAT",
+        })
+    }
+}
+
+/// How large a file system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What there is for files and structures, in bytes.
+    pub total_bytes: u64,
+    /// What is not in use, in bytes, where that is known.
+    pub free_bytes: Option<u64>,
+    /// What is allocated at once (the cluster), in bytes.
+    pub block_len_bytes: u32,
+}
