@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::device::{BlockDevice, Device, ReadError};
+use crate::direct::DirectFile;
 
 /// The sector size of a plain image file, and of a device that does not tell.
 const DEFAULT_SECTOR_SIZE: u32 = 512;
@@ -28,6 +29,8 @@ pub fn open(path: &Path) -> Result<Device, OpenError> {
 #[derive(Debug)]
 pub struct FileDevice {
     file: File,
+    /// The same past the page cache, for long reads of block devices.
+    direct: Option<DirectFile>,
     path: PathBuf,
     len_bytes: u64,
     sector_size: u32,
@@ -43,9 +46,13 @@ impl FileDevice {
     /// # Errors
     /// See [`OpenError`]; block devices usually need root, so [`OpenError::PermissionDenied`] is common.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Self::open_with(path, |path, _| {
+        let mut device = Self::open_with(path, |path, _| {
             open_for_reading(path).map_err(|source| OpenError::new(path, source))
-        })
+        })?;
+        if device.is_block_device {
+            device.direct = DirectFile::open(path);
+        }
+        Ok(device)
     }
 
     /// Opens `path` with `open`, which is told what kind of file it is.
@@ -76,6 +83,7 @@ impl FileDevice {
         };
         Ok(Self {
             file,
+            direct: None,
             path: path.to_owned(),
             len_bytes,
             sector_size,
@@ -127,6 +135,11 @@ impl BlockDevice for FileDevice {
                     end: self.len_bytes,
                 });
             }
+        }
+        if let Some(direct) = &self.direct
+            && direct.read_exact(offset, buf)
+        {
+            return Ok(());
         }
         let mut rest = buf;
         let mut position = offset;

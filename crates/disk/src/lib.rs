@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod content;
 pub mod copy;
 mod device;
+mod direct;
 mod file;
 mod file_writing;
 mod free_space;

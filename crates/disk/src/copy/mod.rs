@@ -1,4 +1,4 @@
-//! Copies a device to a file.
+//! Copies a device to a file or to another device, and holds the copy against its source ([`compare`]).
 //!
 //! [`export`] reads the source from its first byte to its last on all cores and gives it to a [`CopyTarget`] in
 //! order, leaving out what is zero: in a new file those parts become holes. A copy is complete or an error. With
@@ -8,6 +8,7 @@
 //! Reading a device may be work (an unlocked volume decrypts), and many threads can do it at once; writing is one
 //! thread's. The pipeline between the two holds a few pieces of 128 KiB, whatever the size of the source.
 
+mod compare;
 mod narrow;
 mod pipeline;
 mod sparse;
@@ -22,7 +23,8 @@ use narrow::BadRanges;
 use pipeline::Content;
 use sparse::SparseWriter;
 
-pub use target::{CopyTarget, FileTarget};
+pub use compare::{CompareError, compare};
+pub use target::{CopyTarget, DeviceTarget, FileTarget};
 
 /// How to copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

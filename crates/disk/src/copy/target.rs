@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use crate::writable::{Writable, WriteError};
+
 /// What a copy is written to.
 pub trait CopyTarget {
     /// Returns whether parts that are never written read as zeros.
@@ -21,9 +23,9 @@ pub trait CopyTarget {
     fn finish(&mut self, len_bytes: u64) -> io::Result<()>;
 }
 
-/// A file or a block device as the target of a copy.
+/// A file as the target of a copy.
 ///
-/// A file that was just created is written sparsely. Over anything else, zeros are written out.
+/// If it was just created it is written sparsely. Over anything else, zeros are written out.
 #[derive(Debug)]
 pub struct FileTarget {
     file: File,
@@ -69,5 +71,39 @@ impl CopyTarget for FileTarget {
             self.file.set_len(len_bytes)?;
         }
         self.file.sync_all()
+    }
+}
+
+/// A device as the target of a copy. What lies behind the copy stays as it is.
+#[derive(Debug)]
+pub struct DeviceTarget(Writable);
+
+impl DeviceTarget {
+    /// Takes a device to write over.
+    #[must_use]
+    pub fn new(device: Writable) -> Self {
+        Self(device)
+    }
+}
+
+impl CopyTarget for DeviceTarget {
+    fn starts_as_zeros(&self) -> bool {
+        false
+    }
+
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes).map_err(into_io)
+    }
+
+    fn finish(&mut self, _: u64) -> io::Result<()> {
+        self.0.flush().map_err(into_io)
+    }
+}
+
+fn into_io(error: WriteError) -> io::Error {
+    match error {
+        WriteError::Io { source, .. } | WriteError::Flush(source) => source,
+        WriteError::PastEnd { .. } => io::Error::new(io::ErrorKind::StorageFull, error),
+        error => io::Error::other(error),
     }
 }
