@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanBytes;
 use keyhaven_disk::content::{self, Content};
 use keyhaven_disk::partition::{self, Partition, PartitionTable, TableKind};
-use keyhaven_disk::{Device, ReadError};
+use keyhaven_disk::{Device, ReadError, Writable};
 use keyhaven_fve::{CopyProblem, OpenError, OpenOptions, Volume};
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::medium::Medium;
 
 /// The arguments by which a verb takes a drive.
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,18 @@ pub(crate) struct Drive {
     pub(crate) name: String,
     /// The volume, locked.
     pub(crate) volume: Volume,
+    /// What it lies on, to be written; only where it was opened for that.
+    pub(crate) writable: Option<Writable>,
+}
+
+impl Drive {
+    fn new(name: String, volume: Volume, medium: Medium) -> Self {
+        Self {
+            name,
+            volume,
+            writable: medium.writable,
+        }
+    }
 }
 
 impl DriveArgs {
@@ -68,7 +81,12 @@ impl DriveArgs {
     /// It cannot be opened or is not BitLocker (and then what it is), it has several BitLocker partitions and nobody to
     /// ask, or its metadata are of no use.
     pub(crate) fn open(&self, context: &Context) -> Result<Drive, CliError> {
-        self.open_with(&self.metadata, context)
+        self.open_with(&self.metadata, Medium::open, context)
+    }
+
+    /// Finds the volume as [`open`](Self::open) does, and keeps everybody else from writing it.
+    pub(crate) fn open_writable(&self, context: &Context) -> Result<Drive, CliError> {
+        self.open_with(&self.metadata, Medium::open_writable, context)
     }
 
     /// Finds the volume only to be looked at: wrong checksums are said and do not stand in the way.
@@ -77,11 +95,20 @@ impl DriveArgs {
             ignore_checksums: true,
             ..self.metadata.clone()
         };
-        self.open_with(&lenient, context)
+        self.open_with(&lenient, Medium::open, context)
     }
 
-    fn open_with(&self, metadata: &MetadataArgs, context: &Context) -> Result<Drive, CliError> {
-        let opening = Opening { metadata, context };
+    fn open_with(
+        &self,
+        metadata: &MetadataArgs,
+        open: fn(&Path) -> Result<Medium, CliError>,
+        context: &Context,
+    ) -> Result<Drive, CliError> {
+        let opening = Opening {
+            metadata,
+            open,
+            context,
+        };
         let drive = match split_partition(&self.drive) {
             Some((path, number)) => opening.partition(&path, number)?,
             None => opening.device(Path::new(&self.drive))?,
@@ -102,17 +129,18 @@ fn split_partition(drive: &OsStr) -> Option<(PathBuf, u32)> {
 
 struct Opening<'a> {
     metadata: &'a MetadataArgs,
+    open: fn(&Path) -> Result<Medium, CliError>,
     context: &'a Context,
 }
 
 impl Opening<'_> {
     fn partition(&self, path: &Path, number: u32) -> Result<Drive, CliError> {
-        let disk = open_device(path)?;
+        let disk = (self.open)(path)?;
         let name = path.display();
-        let Some(table) = read_table(&disk, path)? else {
+        let Some(table) = read_table(&disk.device, path)? else {
             return Err(CliError::could_not(format!(
                 "`{name}` has no partitions, so there is no `#{number}`: it is {}",
-                self.describe(&disk)
+                self.describe(&disk.device)
             ))
             .hint(format!("name it without `#{number}`")));
         };
@@ -127,30 +155,31 @@ impl Opening<'_> {
             );
         };
         // Named by hand, so it is worth a search even if it looks like nothing.
-        self.volume(format!("{name}#{number}"), partition.device(&disk), true)
+        self.volume(format!("{name}#{number}"), disk.partition(partition), true)
     }
 
     fn device(&self, path: &Path) -> Result<Drive, CliError> {
-        let device = open_device(path)?;
+        let medium = (self.open)(path)?;
         let name = path.display().to_string();
-        if let Some(volume) = self.quick(&device, &name)? {
-            return Ok(Drive { name, volume });
+        if let Some(volume) = self.quick(&medium.device, &name)? {
+            return Ok(Drive::new(name, volume, medium));
         }
-        if let Some(table) = read_table(&device, path)? {
+        if let Some(table) = read_table(&medium.device, path)? {
             self.warn_of_table(&table, path);
-            return self.one_of(&device, &table, &name);
+            return self.one_of(&medium, &table, &name);
         }
-        self.volume(name, device, false)
+        self.volume(name, medium, false)
     }
 
     /// Takes the only BitLocker partition, or lets the person choose.
-    fn one_of(&self, disk: &Device, table: &PartitionTable, name: &str) -> Result<Drive, CliError> {
+    fn one_of(&self, disk: &Medium, table: &PartitionTable, name: &str) -> Result<Drive, CliError> {
         let mut found: Vec<&Partition> = Vec::new();
         for partition in &table.partitions {
-            let device = partition.device(disk);
-            match Volume::open(device, &self.metadata.options(false), &mut |_| {
-                self.context.interrupt.flow()
-            }) {
+            match Volume::open(
+                partition.device(&disk.device),
+                &self.metadata.options(false),
+                &mut |_| self.context.interrupt.flow(),
+            ) {
                 // What is damaged is told when it is opened for good.
                 Ok(_) | Err(OpenError::NoMetadata { .. } | OpenError::SectorSize(_)) => found.push(partition),
                 Err(_) => {}
@@ -201,7 +230,7 @@ impl Opening<'_> {
                 .ui
                 .say(&format!("using {name}, {}", describe_partition(chosen)));
         }
-        self.volume(name, chosen.device(disk), false)
+        self.volume(name, disk.partition(chosen), false)
     }
 
     /// Opens a volume whose boot sector leads to metadata; `None` where there is no sign of one.
@@ -218,11 +247,12 @@ impl Opening<'_> {
     }
 
     /// Opens a volume, searching for its metadata where the boot sector is gone.
-    fn volume(&self, name: String, device: Device, search_anything: bool) -> Result<Drive, CliError> {
-        if let Some(volume) = self.quick(&device, &name)? {
-            return Ok(Drive { name, volume });
+    fn volume(&self, name: String, medium: Medium, search_anything: bool) -> Result<Drive, CliError> {
+        let device = &medium.device;
+        if let Some(volume) = self.quick(device, &name)? {
+            return Ok(Drive::new(name, volume, medium));
         }
-        let content = content::identify(&device);
+        let content = content::identify(device);
         let looks_like_nothing = matches!(
             content,
             Content::Unknown | Content::Random | Content::Zeros | Content::Unreadable
@@ -252,9 +282,9 @@ impl Opening<'_> {
         });
         drop(progress);
         match opened {
-            Ok(volume) => Ok(Drive { name, volume }),
+            Ok(volume) => Ok(Drive::new(name, volume, medium)),
             Err(OpenError::NotBitLocker { .. }) => Err(not_bitlocker(&name, content)),
-            Err(error) => Err(refusal(error, &name, &device)),
+            Err(error) => Err(refusal(error, &name, device)),
         }
     }
 
@@ -271,31 +301,6 @@ impl Opening<'_> {
             self.context.ui.warn(&format!("`{}`: {warning}", path.display()));
         }
     }
-}
-
-/// Opens a device or image file, with the next step where it cannot be.
-pub(crate) fn open_device(path: &Path) -> Result<Device, CliError> {
-    use keyhaven_disk::OpenError as Problem;
-
-    keyhaven_disk::open(path).map_err(|error| {
-        let refused = CliError::could_not("cannot use the drive").because(&error);
-        match error {
-            Problem::NotFound { .. } => {
-                refused.hint("`keyhaven drives` lists the BitLocker drives of this computer")
-            }
-            Problem::PermissionDenied { .. } if path.starts_with("/dev") => {
-                refused.hint("drives can only be read by root: put `sudo` before the command")
-            }
-            Problem::PermissionDenied { .. } => refused.hint("run it as the user who owns the file"),
-            Problem::IsDirectory { .. } => {
-                refused.hint("name the device that is mounted there (`lsblk` shows it), or an image file")
-            }
-            Problem::Empty { .. } => {
-                refused.hint("a card reader without a card and a failed copy look like this")
-            }
-            _ => refused,
-        }
-    })
 }
 
 fn read_table(disk: &Device, path: &Path) -> Result<Option<PartitionTable>, CliError> {
@@ -407,7 +412,7 @@ fn refusal(error: OpenError, name: &str, device: &Device) -> CliError {
 /// Says what was worked around, and what will be missing.
 fn report_damage(drive: &Drive, context: &Context) {
     let ui = &context.ui;
-    let Drive { name, volume } = drive;
+    let Drive { name, volume, .. } = drive;
     if !volume.has_boot_sector() {
         ui.warn(&format!(
             "the boot sector of `{name}` is damaged; the metadata were found by searching for them"

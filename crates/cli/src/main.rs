@@ -6,6 +6,7 @@
 mod advice;
 mod args;
 mod commands;
+mod content;
 mod context;
 mod drive;
 mod error;
@@ -14,6 +15,7 @@ mod key_entry;
 mod key_source;
 mod ledger_file;
 mod looking;
+mod medium;
 mod mistyped;
 mod process;
 mod secret_source;

@@ -65,12 +65,7 @@ impl Run for Export {
         // Before a person types 48 digits.
         refuse_existing(&self.out)?;
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
-        let data = drive.volume.data(unlocked).map_err(|error| {
-            CliError::could_not("the drive is unlocked, but its content cannot be read")
-                .because(&error)
-                .hint("its keys are fine: `keyhaven backup` and `keyhaven verify` work")
-        })?;
-        let data: Device = Arc::new(data);
+        let data: Device = Arc::new(drive.content(unlocked)?);
         check_space(&self.out, data.len_bytes())?;
 
         // Whatever ends the process, a file with the final name is whole.

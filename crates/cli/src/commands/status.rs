@@ -141,6 +141,7 @@ fn drives_of_this_computer(context: &Context) -> Vec<Drive> {
         Some(Drive {
             name: path.display().to_string(),
             volume,
+            writable: None,
         })
     };
     devices.iter().filter_map(|device| open(&device.path)).collect()
