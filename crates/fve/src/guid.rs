@@ -21,6 +21,12 @@ impl Guid {
         Self(Uuid::from_bytes_le(bytes))
     }
 
+    /// Makes an identifier of sixteen random bytes (version 4, as Windows makes them).
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
     /// Returns the on-disk bytes.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
@@ -85,6 +91,10 @@ mod tests {
         assert_eq!(guid.key_id(), "4967D63B");
         assert_eq!("{4967d63b-2e29-4ad8-8399-f6a339e3d001}".parse(), Ok(guid));
         assert_eq!(Guid::from_bytes(guid.to_bytes()), guid);
+        assert_eq!(
+            Guid::from_random([0; 16]).to_string(),
+            "00000000-0000-4000-8000-000000000000"
+        );
         assert_eq!("4967d63b2e294ad88399f6a339e3d001".parse::<Guid>(), Err(NotAGuid));
     }
 }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod copies;
+pub mod create;
 mod credential;
 mod encryption_method;
 mod eow;
@@ -19,7 +20,9 @@ mod guid;
 pub mod keys;
 mod layout;
 mod metadata;
+mod metadata_builder;
 pub mod protector;
+mod randomness;
 mod record;
 mod scan;
 mod state;
@@ -34,7 +37,9 @@ pub use error::{CopyProblem, DataError, EowProblem, OpenError, UnlockError};
 pub use guid::{Guid, NotAGuid};
 pub use layout::LayoutError;
 pub use metadata::{Conversion, Integrity, Metadata};
+pub use metadata_builder::{MetadataBuilder, MetadataError};
 pub use protector::{BackupHint, KeyProtector, ProtectorKind};
+pub use randomness::Randomness;
 pub use record::{RecordKey, RecoveryRecord};
 pub use scan::{ScanProgress, Watch};
 pub use state::{VolumeFormat, VolumeState};

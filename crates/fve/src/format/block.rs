@@ -14,6 +14,8 @@ pub const SIGNATURE: [u8; 8] = *b"-FVE-FS-";
 pub const MAX_REGION_LEN_BYTES: usize = 0x1_0000;
 
 const BLOCK_HEADER_LEN: usize = 64;
+/// A block ends at a multiple of this; since version 2 it is also the unit of its size field.
+const PADDED_TO: usize = 16;
 const VALIDATION_HEADER_LEN: usize = 8;
 
 /// A metadata block.
@@ -163,6 +165,55 @@ impl InformationBlock {
         })
     }
 
+    /// Writes the block as the checks cover it: header, entries, zeros up to a whole 16 bytes. Sizes are those of the
+    /// content; the checks and [`size_bytes`](Self::size_bytes) are not looked at.
+    ///
+    /// # Errors
+    /// [`ShapeError`] when it is longer than its size field can say.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ShapeError> {
+        let mut list = Vec::new();
+        for datum in &self.datums {
+            list.extend_from_slice(&datum.to_bytes());
+        }
+        let dataset_len = DatasetHeader::LEN_BYTES.saturating_add(list.len());
+        let size_bytes = BLOCK_HEADER_LEN
+            .saturating_add(dataset_len)
+            .next_multiple_of(PADDED_TO);
+        let unit = if self.version == 1 { 1 } else { PADDED_TO };
+        let too_long = || ShapeError {
+            what: "size",
+            within: "metadata block",
+            at: 8,
+            expected: format!("at most {}", usize::from(u16::MAX) * unit),
+            found: size_bytes.to_string(),
+        };
+        let size = u16::try_from(size_bytes / unit).map_err(|_| too_long())?;
+        let dataset_len = u32::try_from(dataset_len).map_err(|_| too_long())?;
+
+        let mut bytes = Vec::with_capacity(size_bytes);
+        bytes.extend_from_slice(&SIGNATURE);
+        for field in [size, self.version, self.current_state, self.next_state] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.state_offset.to_le_bytes());
+        bytes.extend_from_slice(&self.state_len_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.virtualized_sectors.to_le_bytes());
+        for offset in self.metadata_offsets {
+            bytes.extend_from_slice(&offset.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.virtualized_offset.to_le_bytes());
+        let dataset = DatasetHeader {
+            size: dataset_len,
+            start: DatasetHeader::LEN_BYTES as u32,
+            end: dataset_len,
+            ..self.dataset
+        };
+        bytes.extend_from_slice(&dataset.to_bytes());
+        bytes.extend_from_slice(&list);
+        bytes.resize(size_bytes, 0);
+        Ok(bytes)
+    }
+
     /// Tells whether the stored CRC-32 is there and right.
     #[must_use]
     pub fn crc32_is_right(&self) -> bool {
@@ -211,6 +262,33 @@ impl DatasetHeader {
 }
 
 impl Validation {
+    /// Writes the checks that follow a block of `block_len` bytes in a region of `region_len`, without the zeros that
+    /// fill the region. The size field counts the region to its end (format spec 2.10).
+    ///
+    /// # Errors
+    /// [`ShapeError`] when the region has no room for them.
+    pub fn to_bytes(&self, block_len: usize, region_len: usize) -> Result<Vec<u8>, ShapeError> {
+        let integrity = self.integrity.as_ref().map(Datum::to_bytes);
+        let len = VALIDATION_HEADER_LEN.saturating_add(integrity.as_ref().map_or(0, |datum| datum.len()));
+        let left = region_len.saturating_sub(block_len);
+        let size = u16::try_from(left)
+            .ok()
+            .filter(|_| len <= left)
+            .ok_or(ShapeError {
+                what: "size",
+                within: "validation block",
+                at: 0,
+                expected: format!("{len} to {}", u16::MAX),
+                found: left.to_string(),
+            })?;
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(&size.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
+        bytes.extend_from_slice(&self.crc32.to_le_bytes());
+        bytes.extend_from_slice(integrity.as_deref().map_or(&[], Vec::as_slice));
+        Ok(bytes)
+    }
+
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes, "validation block");
         // The size counts the region to its end, not what is used of it: it says nothing about this content.

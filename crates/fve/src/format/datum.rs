@@ -36,6 +36,8 @@ pub mod role {
     pub const VIRTUALIZATION: u16 = 0x000F;
     /// The recovery password under the VMK, Windows 10 and later.
     pub const RECOVERY_PASSWORD: u16 = 0x0012;
+    /// The stretched recovery password under the VMK, Windows 10 and later.
+    pub const STRETCHED_RECOVERY_PASSWORD: u16 = 0x0013;
     /// The volume that a key file belongs to.
     pub const OWNING_VOLUME: u16 = 0x0019;
 }
@@ -46,10 +48,36 @@ pub mod key_type {
     pub const RECOVERY_PASSWORD: u16 = 0x1000;
     /// A password.
     pub const PASSWORD: u16 = 0x1001;
+    /// A key that lies open, or one that a TPM gives out.
+    pub const CLEAR: u16 = 0x2000;
     /// An external key.
     pub const EXTERNAL: u16 = 0x2002;
+    /// A volume master key.
+    pub const VMK: u16 = 0x2003;
     /// The hash of a metadata block.
     pub const HASH_256: u16 = 0x2005;
+    /// A stretched password.
+    pub const STRETCHED_PASSWORD: u16 = 0x2007;
+    /// A stretched recovery password.
+    pub const STRETCHED_RECOVERY_PASSWORD: u16 = 0x2008;
+}
+
+/// The types of entries, as far as this implementation makes them.
+pub mod kind {
+    /// A key in the clear.
+    pub const KEY: u16 = 0x01;
+    /// Text.
+    pub const TEXT: u16 = 0x02;
+    /// How a secret is stretched.
+    pub const STRETCH_KEY: u16 = 0x03;
+    /// A copy of an external key.
+    pub const USE_KEY: u16 = 0x04;
+    /// Something sealed with AES-CCM.
+    pub const SEALED: u16 = 0x05;
+    /// A key protector.
+    pub const VMK: u16 = 0x08;
+    /// Where the first sectors of the plaintext lie.
+    pub const VIRTUALIZATION: u16 = 0x0F;
 }
 
 /// Set in a key's flags where it is stretched with PBKDF2 (FIPS mode) instead of BitLocker's own rounds.
@@ -188,6 +216,17 @@ pub struct Utf16 {
 }
 
 impl Datum {
+    /// Makes an entry with the flags that Windows gives ordinary ones.
+    #[must_use]
+    pub fn new(role: u16, kind: u16, value: Value) -> Self {
+        Self {
+            role,
+            kind,
+            flags: 1,
+            value,
+        }
+    }
+
     /// Reads a list of entries that fills `bytes`.
     ///
     /// An entry of size 0 ends the list if only zeros follow it.
@@ -441,6 +480,40 @@ fn cursor_of(bytes: &[u8]) -> Cursor<'_> {
 }
 
 impl SealedDatum {
+    /// Seals an entry. `nonce` must never be used again with `key`.
+    ///
+    /// # Panics
+    /// If the entry was put together by hand and is longer than its 16-bit size can say.
+    #[must_use]
+    pub fn seal(key: &Secret<32>, nonce: [u8; 12], inside: &Datum) -> Self {
+        let (tag, ciphertext) = ccm::seal(key, &nonce, &SecretBytes::copy_of(&inside.to_bytes()));
+        Self {
+            nonce,
+            tag,
+            ciphertext,
+        }
+    }
+
+    /// Seals a key in the entry that Windows puts it in. `nonce` must never be used again with `key`.
+    ///
+    /// # Panics
+    /// If `inside` is longer than any key is.
+    #[must_use]
+    pub fn seal_key(key: &Secret<32>, nonce: [u8; 12], key_type: u16, inside: SecretBytes) -> Self {
+        let inside = Datum {
+            role: role::PROPERTY,
+            kind: kind::KEY,
+            // Entries in a box have no flags, those beside it have 1.
+            flags: 0,
+            value: Value::Key(KeyDatum {
+                key_type,
+                key_flags: 0,
+                key: inside,
+            }),
+        };
+        Self::seal(key, nonce, &inside)
+    }
+
     /// Opens the box and reads the entry that is always inside; `None` if `key` is not its key.
     #[must_use]
     pub fn open(&self, key: &Secret<32>) -> Option<Datum> {

@@ -5,11 +5,13 @@
 
 pub mod block;
 pub mod boot_sector;
+pub mod boot_template;
 mod cursor;
 pub mod datum;
 pub mod eow;
 pub mod external_key_file;
 mod file_time;
+pub mod virtualization;
 
 pub use cursor::ShapeError;
 pub use file_time::FileTime;

@@ -1,8 +1,11 @@
 //! The key that the sectors are encrypted with.
 
+use std::io;
+
 use keyhaven_crypto::{Secret, SectorCipher, SectorSize};
 
 use crate::encryption_method::EncryptionMethod;
+use crate::randomness::Randomness;
 
 /// A full volume encryption key and the method that it is for.
 #[derive(Debug)]
@@ -26,6 +29,18 @@ impl FullVolumeEncryptionKey {
         })
     }
 
+    /// Makes a new key, as long as a volume's metadata keep it.
+    ///
+    /// # Errors
+    /// What the source of randomness says.
+    pub fn generate(method: EncryptionMethod, random: &mut Randomness<'_>) -> io::Result<Self> {
+        let mut outcome = Ok(());
+        let key = Secret::init_with(|key: &mut [u8; 64]| {
+            outcome = random(&mut key[..method.key_len_bytes()]);
+        });
+        outcome.map(|()| Self { method, key })
+    }
+
     /// Returns the method that the key is for.
     #[must_use]
     pub fn method(&self) -> EncryptionMethod {
@@ -36,6 +51,11 @@ impl FullVolumeEncryptionKey {
     #[must_use]
     pub fn key(&self) -> &Secret<64> {
         &self.key
+    }
+
+    /// Returns the key as long as new metadata keep it.
+    pub(crate) fn stored(&self) -> &[u8] {
+        &self.key.expose_secret()[..self.method.key_len_bytes()]
     }
 
     /// Makes the cipher for a volume with sectors of this size.

@@ -48,6 +48,11 @@ impl Password {
         forms
     }
 
+    /// Returns the form in which a new protector takes it: as it was typed.
+    pub(crate) fn as_typed(&self) -> Secret<32> {
+        hash(self.0.expose_secret().encode_utf16())
+    }
+
     /// Stretches one of the [`forms`](Self::forms) for one protector, whose salt this is.
     #[must_use]
     pub fn stretch(form: &Secret<32>, salt: &[u8; 16]) -> Secret<32> {

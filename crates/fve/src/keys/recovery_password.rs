@@ -1,9 +1,11 @@
 //! The 48 digits that Windows calls the recovery key.
 
-use std::fmt;
+use std::{fmt, io};
 
 use keyhaven_crypto::{Secret, SecretText, stretch};
 use zeroize::Zeroizing;
+
+use crate::randomness::{self, Randomness};
 
 /// Blocks of six digits in a recovery password.
 pub const BLOCKS: usize = 8;
@@ -57,6 +59,14 @@ impl RecoveryPassword {
     #[must_use]
     pub fn from_key(key: Secret<16>) -> Self {
         Self(key)
+    }
+
+    /// Makes a new one. Its blocks are divisible by 11 because they are written so, whatever the bytes.
+    ///
+    /// # Errors
+    /// What the source of randomness says.
+    pub fn generate(random: &mut Randomness<'_>) -> io::Result<Self> {
+        randomness::secret(random).map(Self)
     }
 
     /// Returns the sixteen bytes behind the digits.

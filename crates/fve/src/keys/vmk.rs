@@ -1,6 +1,10 @@
 //! The key in the middle: every protector wraps it, and it wraps everything else.
 
+use std::io;
+
 use keyhaven_crypto::Secret;
+
+use crate::randomness::{self, Randomness};
 
 /// A volume master key, 256 bits.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,6 +15,14 @@ impl VolumeMasterKey {
     #[must_use]
     pub fn new(key: Secret<32>) -> Self {
         Self(key)
+    }
+
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// What the source of randomness says.
+    pub fn generate(random: &mut Randomness<'_>) -> io::Result<Self> {
+        randomness::secret(random).map(Self)
     }
 
     /// Returns the key.

@@ -2,11 +2,12 @@
 //!
 //! Kinds and layouts: format spec 2.7.
 
-mod clear_key;
-mod external_key;
+pub(crate) mod clear_key;
+pub(crate) mod external_key;
 mod listed;
-mod password;
-mod recovery_password;
+pub(crate) mod password;
+pub(crate) mod recovery_password;
+mod seal;
 
 use std::fmt;
 
@@ -15,6 +16,8 @@ use crate::format::FileTime;
 use crate::format::datum::{Datum, SealedDatum, Value, role};
 use crate::guid::Guid;
 use crate::keys::VolumeMasterKey;
+
+pub(crate) use seal::Sealing;
 
 /// Everything that is known about one kind of protector.
 #[derive(Debug)]

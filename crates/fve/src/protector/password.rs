@@ -1,9 +1,10 @@
 //! A password chosen by a person.
 
-use super::{KeyProtector, ProtectorKind, Spec};
+use super::{KeyProtector, ProtectorKind, Sealing, Spec};
 use crate::credential::{Attempt, Credential, Stretches};
-use crate::format::datum::KEY_FLAG_PBKDF2;
+use crate::format::datum::{Datum, KEY_FLAG_PBKDF2, Value, key_type, kind, role};
 use crate::keys::Password;
+use crate::metadata_builder::MetadataError;
 
 pub(super) static SPEC: Spec = Spec {
     kind: ProtectorKind::Password,
@@ -27,4 +28,27 @@ fn unlock(protector: KeyProtector<'_>, credential: &Credential, stretches: &mut 
         protector.open_vmk(stretches.get(i, salt, || Password::stretch(form, salt)))
     });
     opened.map_or(Attempt::WrongKey, Attempt::Opened)
+}
+
+/// Makes a protector for a password as it was typed.
+pub(crate) fn seal(
+    password: &Password,
+    salt: [u8; 16],
+    mut sealing: Sealing<'_>,
+) -> Result<Datum, MetadataError> {
+    let stretched = Password::stretch(&password.as_typed(), &salt);
+    let copy = sealing.keep(
+        role::PROPERTY,
+        key_type::STRETCHED_PASSWORD,
+        stretched.expose_secret(),
+    )?;
+    let stretch_key = Value::StretchKey {
+        key_type: key_type::PASSWORD,
+        key_flags: 0,
+        salt,
+        nested: vec![copy],
+    };
+    let vmk = sealing.wrap(&stretched)?;
+    let stretch_key = Datum::new(role::PROPERTY, kind::STRETCH_KEY, stretch_key);
+    Ok(sealing.protector(SPEC.code, vec![stretch_key, vmk]))
 }

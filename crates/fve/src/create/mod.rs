@@ -1,0 +1,396 @@
+//! Making a volume: keys and metadata in memory first, then everything on the medium, the boot sector last.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use keyhaven_fve::{EncryptionMethod, Randomness, create::*, format::FileTime, keys::RecoveryPassword};
+//! # let (medium, now): (keyhaven_disk::Writable, FileTime) = unimplemented!();
+//! # let random: &mut Randomness<'_> = unimplemented!();
+//! let mut new = NewVolume::new(medium.len_bytes(), EncryptionMethod::AesXts128, now);
+//! new.protectors.push(NewProtector::RecoveryPassword(RecoveryPassword::generate(random)?));
+//! let prepared = new.prepare(random)?;
+//! // Now `prepared.records()` go where they will be safe. Then, and not before:
+//! prepared.write(&*medium)?;
+//! # Ok(()) }
+//! ```
+//!
+//! Nothing of the content is written but its first sectors, as zeros. What was never written reads as noise, because
+//! that is what any bytes decrypt to: whoever puts a file system on the volume writes all that it will read.
+
+mod placement;
+
+use std::io;
+
+use keyhaven_crypto::{Secret, SecretBytes, SectorSize};
+use keyhaven_disk::{ReadError, WritableDevice, WriteError};
+
+use crate::encryption_method::EncryptionMethod;
+use crate::format::FileTime;
+use crate::format::block::{DatasetHeader, InformationBlock};
+use crate::format::boot_template::BootTemplate;
+use crate::format::datum::{Datum, SealedDatum, Utf16, Value, kind, role};
+use crate::format::virtualization::{ExtendedVirtualization, FLAG_1, FLAG_DATA, FLAG_LARGE_SECTORS};
+use crate::guid::Guid;
+use crate::keys::{ExternalKey, FullVolumeEncryptionKey, Password, RecoveryPassword, VolumeMasterKey};
+use crate::metadata_builder::{MetadataBuilder, MetadataError};
+use crate::protector::{ProtectorKind, Sealing, clear_key, external_key, password, recovery_password};
+use crate::randomness::{self, Randomness};
+use crate::record::{RecordKey, RecoveryRecord};
+
+pub use placement::{MOVED_LEN_BYTES, Placement, PlacementError, REGION_LEN_BYTES};
+
+/// The Windows that new metadata say they are from: 11, version 23H2. A volume of that build was looked at.
+const BUILD: u32 = 22631;
+
+/// Windows uses up the first nonce before it stores anything (format spec 3.2).
+const FIRST_NONCE_COUNTER: u32 = 2;
+
+/// What Windows calls every key file's protector.
+const EXTERNAL_KEY_NAME: &str = "ExternalKey";
+
+/// A volume that is to be made.
+#[derive(Debug)]
+pub struct NewVolume {
+    /// Its size in bytes. What is more than whole sectors is left unused.
+    pub len_bytes: u64,
+    /// The size of its sectors, which is also the unit of encryption.
+    pub sector_size: SectorSize,
+    /// The size of the clusters, in bytes, of the file system that it is for. What the volume keeps for itself starts
+    /// and ends with one.
+    pub cluster: u32,
+    /// How many sectors of the disk are in front of it.
+    pub hidden_sectors: u32,
+    /// How its sectors are encrypted.
+    pub method: EncryptionMethod,
+    /// The ways to open it, in the order in which they will be stored: at least one.
+    pub protectors: Vec<NewProtector>,
+    /// What tells it from others. Windows writes the computer's name, the label or letter, and the date.
+    pub description: String,
+    /// When it is made.
+    pub created: FileTime,
+}
+
+/// A way to open a new volume.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NewProtector {
+    /// A password; how long it has to be is the caller's to decide.
+    Password(Password),
+    /// The 48 digits.
+    RecoveryPassword(RecoveryPassword),
+    /// A key file, whose key is made with the volume and is among its records.
+    ExternalKey,
+    /// Nothing: the key lies open, as on a volume that waits for its protection to be turned on.
+    ClearKey,
+}
+
+/// Why a volume could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// Nothing would open it.
+    #[error("a volume without a key protector could never be opened")]
+    NoProtector,
+    /// There is no room for what it keeps for itself, or no rule where to put it.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// Its metadata could not be put together.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// There was no randomness.
+    #[error("the source of randomness failed")]
+    Randomness(#[from] io::Error),
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// What was written could not be read back.
+    #[error("what was written cannot be read back")]
+    ReadBack(#[source] ReadError),
+    /// What was written reads differently: the medium does not keep what it is given.
+    #[error("what was written at byte {offset:#x} reads differently")]
+    NotKept {
+        /// Where the metadata copy begins that differs, in bytes.
+        offset: u64,
+    },
+}
+
+impl NewVolume {
+    /// Starts with 512-byte sectors, 4096-byte clusters, nothing in front, no protector and no description.
+    #[must_use]
+    pub fn new(len_bytes: u64, method: EncryptionMethod, created: FileTime) -> Self {
+        Self {
+            len_bytes,
+            sector_size: SectorSize::B512,
+            cluster: 4096,
+            hidden_sectors: 0,
+            method,
+            protectors: Vec::new(),
+            description: String::new(),
+            created,
+        }
+    }
+
+    /// Makes the volume's keys and metadata, in memory. Stretching a password or recovery key takes its time.
+    ///
+    /// # Errors
+    /// [`CreateError`]; nothing has been written then.
+    pub fn prepare(self, random: &mut Randomness<'_>) -> Result<PreparedVolume, CreateError> {
+        if self.protectors.is_empty() {
+            return Err(CreateError::NoProtector);
+        }
+        let sector = self.sector_size.bytes_u64();
+        let len_bytes = self.len_bytes / sector * sector;
+        let placement = Placement::new(len_bytes, self.sector_size, self.cluster)?;
+        let (volume_id, vmk) = (randomness::guid(random)?, VolumeMasterKey::generate(random)?);
+        let fvek = FullVolumeEncryptionKey::generate(self.method, random)?;
+
+        let mut metadata = self.empty_metadata(volume_id, len_bytes, &placement);
+        let description = Value::Text(Utf16::new(&self.description));
+        metadata.add(Datum::new(role::DESCRIPTION, kind::TEXT, description));
+        // Windows' tools take the time of an operation in whole milliseconds, its driver does not.
+        let time = FileTime(self.created.0 / 10_000 * 10_000);
+        let mut made = Vec::new();
+        let mut records = Vec::new();
+        for new in self.protectors {
+            let id = randomness::guid(random)?;
+            let mut sealing = Sealing {
+                id,
+                time,
+                name: None,
+                vmk: &vmk,
+                metadata: &mut metadata,
+            };
+            let (kind, datum, key) = match new {
+                NewProtector::Password(password) => {
+                    let datum = password::seal(&password, randomness::bytes(random)?, sealing)?;
+                    (ProtectorKind::Password, datum, None)
+                }
+                NewProtector::RecoveryPassword(password) => {
+                    let datum = recovery_password::seal(&password, randomness::bytes(random)?, sealing)?;
+                    let key = RecordKey::RecoveryPassword(password);
+                    (ProtectorKind::RecoveryPassword, datum, Some(key))
+                }
+                NewProtector::ExternalKey => {
+                    let key: Secret<32> = randomness::secret(random)?;
+                    sealing.name = Some(EXTERNAL_KEY_NAME);
+                    let datum = external_key::seal(&key, sealing)?;
+                    let name = Some(EXTERNAL_KEY_NAME.to_owned());
+                    let key = ExternalKey::new(id, Some(volume_id), name, time, key);
+                    (
+                        ProtectorKind::StartupKey,
+                        datum,
+                        Some(RecordKey::ExternalKey(key)),
+                    )
+                }
+                NewProtector::ClearKey => {
+                    let mut datum = clear_key::seal(&randomness::secret(random)?, sealing)?;
+                    datum.flags = clear_key::FLAGS_SINCE_CREATION;
+                    (ProtectorKind::ClearKey, datum, None)
+                }
+            };
+            metadata.add(datum);
+            made.push((id, kind));
+            records.extend(key.map(|key| RecoveryRecord {
+                volume_id,
+                protector_id: id,
+                description: Some(self.description.clone()),
+                modified: time,
+                key,
+            }));
+        }
+        let nonce = metadata.nonce(time)?;
+        let sealed = SealedDatum::seal_key(
+            vmk.key(),
+            nonce,
+            self.method.code(),
+            SecretBytes::copy_of(fvek.stored()),
+        );
+        metadata.add(Datum::new(role::FVEK, kind::SEALED, Value::Sealed(sealed)));
+        metadata.add(virtualization(&placement, self.sector_size));
+        let region = metadata.seal(&vmk, self.created)?;
+
+        // Behind the boot sector Windows leaves what was there before, encrypted: noise.
+        let mut front = vec![0; MOVED_LEN_BYTES as usize];
+        random(&mut front)?;
+        let boot = BootTemplate {
+            bytes_per_sector: self.sector_size.bytes() as u16,
+            sectors_per_cluster: (self.cluster / self.sector_size.bytes() as u32) as u8,
+            hidden_sectors: self.hidden_sectors,
+            metadata_offsets: placement.metadata_offsets,
+        }
+        .to_bytes();
+        front[..boot.len()].copy_from_slice(&boot);
+        Ok(PreparedVolume {
+            len_bytes,
+            sector_size: self.sector_size,
+            volume_id,
+            protectors: made,
+            records,
+            placement,
+            vmk,
+            fvek,
+            region,
+            front,
+        })
+    }
+
+    /// Starts metadata of a volume that is wholly encrypted, without entries.
+    fn empty_metadata(&self, volume_id: Guid, len_bytes: u64, placement: &Placement) -> MetadataBuilder {
+        const ENCRYPTED: u16 = 4;
+        let block = InformationBlock {
+            size_bytes: 0,
+            version: 2,
+            current_state: ENCRYPTED,
+            next_state: ENCRYPTED,
+            state_offset: len_bytes,
+            state_len_bytes: 0,
+            virtualized_sectors: (MOVED_LEN_BYTES / self.sector_size.bytes_u64()) as u32,
+            metadata_offsets: placement.metadata_offsets,
+            virtualized_offset: placement.moved_offset,
+            dataset: DatasetHeader {
+                size: 0,
+                version: 1,
+                start: 0,
+                end: 0,
+                id: volume_id,
+                next_nonce_counter: FIRST_NONCE_COUNTER,
+                method: self.method.code(),
+                // A copy of the method where it was chosen rather than the default (inferred, format spec 2.4).
+                unknown_26: self.method.code(),
+                created: self.created,
+            },
+            datums: Vec::new(),
+            validation: None,
+            actual_crc32: 0,
+            actual_sha256: [0; 32],
+        };
+        MetadataBuilder::new(block, REGION_LEN_BYTES as usize)
+    }
+}
+
+fn virtualization(placement: &Placement, sector_size: SectorSize) -> Datum {
+    let sector_size = sector_size.bytes() as u32;
+    let large = if sector_size == 512 { 0 } else { FLAG_LARGE_SECTORS };
+    let extended = ExtendedVirtualization {
+        flags: FLAG_1 | FLAG_DATA | large,
+        sector_size,
+        physical_sector_size: sector_size,
+        build: BUILD,
+        spare_offset: placement.spare.start,
+        spare_len_bytes: (placement.spare.end - placement.spare.start) as u32,
+    };
+    let value = Value::Virtualization {
+        offset: placement.moved_offset,
+        len_bytes: MOVED_LEN_BYTES,
+        extended: extended.to_bytes().to_vec(),
+    };
+    Datum::new(role::VIRTUALIZATION, kind::VIRTUALIZATION, value)
+}
+
+/// A volume whose keys are made and of which nothing is written yet.
+#[derive(Debug)]
+pub struct PreparedVolume {
+    len_bytes: u64,
+    sector_size: SectorSize,
+    volume_id: Guid,
+    protectors: Vec<(Guid, ProtectorKind)>,
+    records: Vec<RecoveryRecord>,
+    placement: Placement,
+    vmk: VolumeMasterKey,
+    fvek: FullVolumeEncryptionKey,
+    /// What all three metadata copies are.
+    region: Vec<u8>,
+    /// What stands in front, in place of the sectors that are moved.
+    front: Vec<u8>,
+}
+
+impl PreparedVolume {
+    /// Returns the size of the volume in bytes: whole sectors.
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    /// Returns the volume's identifier.
+    #[must_use]
+    pub fn volume_id(&self) -> Guid {
+        self.volume_id
+    }
+
+    /// Returns the identifiers and kinds of its protectors, as they are stored.
+    #[must_use]
+    pub fn protectors(&self) -> &[(Guid, ProtectorKind)] {
+        &self.protectors
+    }
+
+    /// Returns the keys that are worth keeping elsewhere: recovery keys and key files.
+    #[must_use]
+    pub fn records(&self) -> &[RecoveryRecord] {
+        &self.records
+    }
+
+    /// Returns which places the volume keeps for itself.
+    #[must_use]
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Returns the key of the sectors.
+    #[must_use]
+    pub fn fvek(&self) -> &FullVolumeEncryptionKey {
+        &self.fvek
+    }
+
+    /// Returns the master key, with which the volume can be opened without stretching anything.
+    #[must_use]
+    pub fn into_vmk(self) -> VolumeMasterKey {
+        self.vmk
+    }
+
+    /// Writes the volume to `medium`: a few hundred kilobytes, whatever its size.
+    ///
+    /// What was on the medium can no longer be recognised after the first step, and the new volume can be after the
+    /// last: first its old boot sectors go; then come the moved sectors and the spare part, as zeros; then the
+    /// metadata, one copy after the other, each brought to the medium and read back; the boot sector comes last.
+    ///
+    /// # Errors
+    /// [`CreateError`]; except where the medium is too small, what was on it is lost then, and the volume may be made
+    /// again.
+    pub fn write(&self, medium: &dyn WritableDevice) -> Result<(), CreateError> {
+        let end = medium.len_bytes();
+        if end < self.len_bytes {
+            return Err(CreateError::Write(WriteError::PastEnd {
+                offset: 0,
+                len_bytes: self.len_bytes,
+                end,
+            }));
+        }
+        medium.write_at(0, &vec![0; self.front.len()])?;
+        medium.flush()?;
+
+        let cipher = self.fvek.cipher(self.sector_size);
+        let spare = &self.placement.spare;
+        for (offset, len_bytes) in [
+            (self.placement.moved_offset, MOVED_LEN_BYTES),
+            (spare.start, spare.end - spare.start),
+        ] {
+            let mut zeros = vec![0; len_bytes as usize];
+            cipher.encrypt(offset, &mut zeros);
+            medium.write_at(offset, &zeros)?;
+        }
+        for offset in self.placement.metadata_offsets {
+            medium.write_at(offset, &self.region)?;
+            medium.flush()?;
+            let mut kept = vec![0; self.region.len()];
+            medium.read_at(offset, &mut kept).map_err(CreateError::ReadBack)?;
+            if kept != self.region {
+                return Err(CreateError::NotKept { offset });
+            }
+        }
+        let (boot, behind) = self.front.split_at(self.sector_size.bytes());
+        medium.write_at(boot.len() as u64, behind)?;
+        medium.flush()?;
+        medium.write_at(0, boot)?;
+        medium.flush()?;
+        Ok(())
+    }
+}

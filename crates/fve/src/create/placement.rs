@@ -1,0 +1,166 @@
+//! Where a new volume keeps what is not its content.
+//!
+//! Windows' own rule, found by fitting real volumes: format spec 5.2.
+
+use std::ops::Range;
+
+use keyhaven_crypto::SectorSize;
+
+use crate::format::block::MAX_REGION_LEN_BYTES;
+
+/// How much of the plaintext's start is moved away from under the boot sector, in bytes.
+pub const MOVED_LEN_BYTES: u64 = 8192;
+
+/// Length of one metadata copy, in bytes.
+pub const REGION_LEN_BYTES: u64 = MAX_REGION_LEN_BYTES as u64;
+
+/// Where the first copy is wanted: 33 MiB into the volume.
+const FIRST: u64 = 33 << 20;
+/// The most that the three copies are spread over.
+const MAX_SPAN: u64 = 1 << 30;
+/// Windows keeps a file of this length, of zeros, behind the moved sectors; what for is not known.
+const SPARE_LEN_BYTES: u64 = 0x1_0000;
+/// The largest cluster whose size the boot sector can give.
+const MAX_CLUSTER_LEN_BYTES: u32 = 0x1_0000;
+
+/// The places that a volume keeps for itself, in bytes from its start.
+///
+/// They are inside the plaintext as well, where metadata and moved sectors show as zeros and cannot be written: a file
+/// system on the volume must have them reserved ([`reserved`](Self::reserved)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The three metadata copies, each of [`REGION_LEN_BYTES`].
+    pub metadata_offsets: [u64; 3],
+    /// The first [`MOVED_LEN_BYTES`] of the plaintext.
+    pub moved_offset: u64,
+    /// A part that Windows reserves as well. It is content like any other, and zeros when the volume is made.
+    pub spare: Range<u64>,
+    cluster: u64,
+}
+
+/// Why a volume has no room for what it must keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlacementError {
+    /// The volume is too small.
+    #[error("the volume has {len_bytes} bytes, but what it keeps for itself reaches to byte {needed}")]
+    TooSmall {
+        /// The size of the volume.
+        len_bytes: u64,
+        /// The size that it would need at least.
+        needed: u64,
+    },
+    /// The cluster size is none that can be used.
+    #[error(
+        "clusters of {cluster} bytes cannot be used: expected a power of two from the sector size to 65536, and \
+         at most 128 sectors"
+    )]
+    Cluster {
+        /// The size given.
+        cluster: u32,
+    },
+}
+
+impl Placement {
+    /// Finds the places on an empty volume of `len_bytes`, at the starts of clusters of `cluster` bytes.
+    ///
+    /// # Errors
+    /// [`PlacementError`]; the least that a volume can have is about 43 MiB.
+    pub fn new(len_bytes: u64, sector_size: SectorSize, cluster: u32) -> Result<Self, PlacementError> {
+        let sector = sector_size.bytes() as u32;
+        if !cluster.is_power_of_two()
+            || !(sector..=MAX_CLUSTER_LEN_BYTES).contains(&cluster)
+            || cluster / sector > 128
+        {
+            return Err(PlacementError::Cluster { cluster });
+        }
+        let cluster = u64::from(cluster);
+        let up = |at: u64| at.next_multiple_of(cluster);
+
+        // An eighth of the address space is beyond any volume; below it nothing here can overflow.
+        let span = up((len_bytes.min(u64::MAX / 8) / 3).min(MAX_SPAN));
+        let moved_offset = FIRST + REGION_LEN_BYTES;
+        let spare = moved_offset + MOVED_LEN_BYTES..moved_offset + MOVED_LEN_BYTES + SPARE_LEN_BYTES;
+        // On a small volume the second place would lie on what follows the first.
+        let second = up(FIRST + span / 3).max(up(spare.end));
+        let third = up(FIRST + span * 2 / 3).max(up(second + REGION_LEN_BYTES));
+        let needed = up(third + REGION_LEN_BYTES);
+        if needed > len_bytes {
+            return Err(PlacementError::TooSmall { len_bytes, needed });
+        }
+        Ok(Self {
+            metadata_offsets: [FIRST, second, third],
+            moved_offset,
+            spare,
+            cluster,
+        })
+    }
+
+    /// Returns what a file system on the volume must leave alone: whole clusters, in order, not touching each other.
+    #[must_use]
+    pub fn reserved(&self) -> [Range<u64>; 3] {
+        let [first, second, third] = self.metadata_offsets;
+        let up = |at: u64| at.next_multiple_of(self.cluster);
+        [
+            first..up(self.spare.end),
+            second..up(second + REGION_LEN_BYTES),
+            third..up(third + REGION_LEN_BYTES),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Volumes on which nothing was in the way of Windows' rule (format spec 5.2).
+    #[test]
+    fn places_are_those_of_real_volumes() {
+        for (len_bytes, second, third) in [
+            // cs-aes-xts-128, whose first copy had to give way to the MFT.
+            (0x640_0000, 0x2c1_d000, 0x373_a000),
+            (0x1ee0_0000, 0x57e_4000, 0x8ec_8000),
+            (3_800_000_000, 0x1765_6000, 0x2cba_b000),
+        ] {
+            let placement = Placement::new(len_bytes, SectorSize::B512, 4096).expect("large enough");
+            assert_eq!(placement.metadata_offsets, [0x210_0000, second, third]);
+            assert_eq!(placement.moved_offset, 0x211_0000);
+            assert_eq!(placement.spare, 0x211_2000..0x212_2000);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_placed_is_refused() {
+        let refused = |len_bytes, cluster| Placement::new(len_bytes, SectorSize::B4096, cluster).is_err();
+        assert!(refused(42 << 20, 4096) && !refused(44 << 20, 4096));
+        assert!(refused(1 << 40, 512), "a cluster below the sector size");
+        assert!(refused(1 << 40, 0) && refused(1 << 40, 5000) && refused(1 << 40, 0x2_0000));
+        assert!(Placement::new(1 << 40, SectorSize::B512, 0x1_0000).is_ok());
+        assert!(Placement::new(u64::MAX, SectorSize::B512, 4096).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn places_never_overlap_and_never_leave_the_volume(len_bytes in any::<u64>(), shift in 0u32..64, cluster in 9u32..=16) {
+            let len_bytes = len_bytes >> shift;
+            let cluster = 1 << cluster;
+            let Ok(placement) = Placement::new(len_bytes, SectorSize::B512, cluster) else {
+                prop_assert!(len_bytes < 44 << 20);
+                return Ok(());
+            };
+            let reserved = placement.reserved();
+            prop_assert!(reserved[0].start >= MOVED_LEN_BYTES && reserved[2].end <= len_bytes);
+            for [one, next] in reserved.array_windows() {
+                prop_assert!(one.start < one.end && one.end <= next.start);
+            }
+            for range in &reserved {
+                prop_assert!(range.start.is_multiple_of(u64::from(cluster)) && range.end.is_multiple_of(u64::from(cluster)));
+            }
+            prop_assert_eq!(placement.moved_offset, placement.metadata_offsets[0] + REGION_LEN_BYTES);
+        }
+    }
+}
