@@ -17,6 +17,7 @@ pub struct UnlockedVolume {
     sector_size: SectorSize,
     /// What [`writable`](Self::writable) will say.
     pub(crate) may_be_written: Result<(), NotWritable>,
+    shows_unwritten_as_zeros: bool,
 }
 
 impl UnlockedVolume {
@@ -33,6 +34,37 @@ impl UnlockedVolume {
             cipher,
             sector_size,
             may_be_written,
+            shows_unwritten_as_zeros: false,
+        }
+    }
+
+    /// Shows sectors whose ciphertext is all zeros as zeros, instead of the noise that they decrypt to.
+    ///
+    /// No data encrypt to that: such a sector was never written, or given up (trimmed), and no file has it. Holes of the
+    /// device are holes of the plaintext then.
+    #[must_use]
+    pub fn with_unwritten_as_zeros(mut self) -> Self {
+        self.shows_unwritten_as_zeros = true;
+        self
+    }
+
+    /// Decrypts whole sectors that were read at byte `at` of the volume.
+    pub(crate) fn decrypt(&self, at: u64, run: &mut [u8]) {
+        let (cipher, sector_size) = self.cipher();
+        if !self.shows_unwritten_as_zeros {
+            return cipher.decrypt(at, run);
+        }
+        let sector = sector_size.bytes();
+        let (mut at, mut rest) = (at, run);
+        while !rest.is_empty() {
+            let unwritten = leading(rest, sector, is_zero);
+            rest = &mut rest[unwritten..];
+            at += unwritten as u64;
+            let written = leading(rest, sector, |sector| !is_zero(sector));
+            let (part, after) = rest.split_at_mut(written);
+            cipher.decrypt(at, part);
+            at += written as u64;
+            rest = after;
         }
     }
 
@@ -74,11 +106,10 @@ impl UnlockedVolume {
 
     /// Decrypts any run of bytes; sectors that are only needed in part go through a buffer.
     fn read_encrypted(&self, at: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let (cipher, sector_size) = self.cipher();
-        let sector = sector_size.bytes_u64();
+        let sector = self.sector_size.bytes_u64();
         let whole = |at: u64, run: &mut [u8]| -> Result<(), ReadError> {
             self.device.read_at(at, run)?;
-            cipher.decrypt(at, run);
+            self.decrypt(at, run);
             Ok(())
         };
         let mut at = at;
@@ -151,6 +182,18 @@ impl BlockDevice for UnlockedVolume {
                 match piece.source {
                     Source::Zeros => len,
                     Source::Plain { at } => self.device.hole_at(at + (offset - piece.start), len),
+                    Source::Encrypted { at } if self.shows_unwritten_as_zeros => {
+                        let at = at + (offset - piece.start);
+                        let hole = self.device.hole_at(at, len);
+                        // Of a sector that is stored in part nothing is zero.
+                        let sector = self.sector_size.bytes_u64();
+                        let end = (at + hole) / sector * sector;
+                        if at.is_multiple_of(sector) {
+                            end.saturating_sub(at)
+                        } else {
+                            0
+                        }
+                    }
                     // Stored zeros decrypt to noise.
                     Source::Encrypted { .. } | Source::Restored(_) => 0,
                 }
@@ -158,6 +201,18 @@ impl BlockDevice for UnlockedVolume {
             None => 0,
         }
     }
+}
+
+/// Returns how many bytes of whole sectors in front of `run` are all as `is` says.
+fn leading(run: &[u8], sector: usize, is: impl Fn(&[u8]) -> bool) -> usize {
+    run.chunks(sector).take_while(|sector| is(sector)).count() * sector
+}
+
+fn is_zero(sector: &[u8]) -> bool {
+    // What is encrypted is told by its first bytes.
+    sector
+        .chunks(64)
+        .all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
 }
 
 /// Restates an error of the volume's device in the plaintext's offsets.

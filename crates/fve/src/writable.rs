@@ -200,7 +200,7 @@ impl WritableVolume {
         let mut read_sector = |from: u64| -> Result<(), WriteError> {
             let place = &mut run[(from - first) as usize..][..sector_size.bytes()];
             self.medium.read_at(from, place)?;
-            cipher.decrypt(from, place);
+            self.volume.decrypt(from, place);
             Ok(())
         };
         if first < at {
