@@ -10,6 +10,16 @@ use crate::context::Context;
 use crate::drive::{Drive, DriveArgs};
 use crate::error::CliError;
 
+/// How the content of a drive is shown.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ContentArgs {
+    /// Show sectors that were never written, or trimmed, as zeros instead of the noise that they decrypt to
+    ///
+    /// Such sectors are zeros on the drive, which no data encrypt to. Holes of an image file stay holes.
+    #[arg(long)]
+    sparse: bool,
+}
+
 /// Whether a drive is written.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WriteArgs {
@@ -31,17 +41,22 @@ impl WriteArgs {
 
 impl Drive {
     /// Returns the decrypted content, to be read.
-    pub(crate) fn content(&self, unlocked: Unlocked) -> Result<UnlockedVolume, CliError> {
-        self.volume.data(unlocked).map_err(|error| {
+    pub(crate) fn content(&self, unlocked: Unlocked, args: &ContentArgs) -> Result<UnlockedVolume, CliError> {
+        let content = self.volume.data(unlocked).map_err(|error| {
             CliError::could_not("the drive is unlocked, but its content cannot be read")
                 .because(&error)
                 .hint("its keys are fine: `keyhaven backup` and `keyhaven verify` work")
+        })?;
+        Ok(if args.sparse {
+            content.with_unwritten_as_zeros()
+        } else {
+            content
         })
     }
 
     /// Returns the decrypted content, to be written where the drive was opened for that.
-    pub(crate) fn shown(&self, unlocked: Unlocked) -> Result<Shown, CliError> {
-        let content = self.content(unlocked)?;
+    pub(crate) fn shown(&self, unlocked: Unlocked, args: &ContentArgs) -> Result<Shown, CliError> {
+        let content = self.content(unlocked, args)?;
         let Some(medium) = &self.writable else {
             let device: Device = Arc::new(content);
             return Ok(Shown::ReadOnly(device));

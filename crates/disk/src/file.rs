@@ -25,6 +25,21 @@ pub fn open(path: &Path) -> Result<Device, OpenError> {
     Ok(Arc::new(FileDevice::open(path)?))
 }
 
+/// Opens an image file or a block device to be read back: what is in the page cache is dropped first, as far as the
+/// system does that, so that the medium itself answers.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_uncached(path: &Path) -> Result<Device, OpenError> {
+    let device = FileDevice::open(path)?;
+    #[cfg(target_os = "linux")]
+    {
+        // A hint; where it is not taken the cache answers.
+        let _ = rustix::fs::fadvise(&device.file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+    Ok(Arc::new(device))
+}
+
 /// An image file or a block device that can be read at any position.
 #[derive(Debug)]
 pub struct FileDevice {

@@ -28,7 +28,7 @@ mod writable;
 
 pub use aligned::AlignedBuffer;
 pub use device::{BlockDevice, Device, ReadError};
-pub use file::{FileDevice, OpenError, open};
+pub use file::{FileDevice, OpenError, open, open_uncached};
 pub use file_writing::{WritableFile, open_writable};
 pub use free_space::free_space;
 pub use memory::MemoryDevice;

@@ -1,39 +1,55 @@
 //! `keyhaven export`: the decrypted drive as an image.
 
-use std::fs::{File, OpenOptions};
+mod target;
+
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
 use indicatif::HumanBytes;
-use keyhaven_disk::copy::{self, CopyError, CopyOptions, CopyReport, FileTarget};
-use keyhaven_disk::{Device, free_space, map};
+use keyhaven_disk::copy::{self, CompareError, CopyError, CopyOptions, CopyReport};
+use keyhaven_disk::{Device, map};
 use serde::Serialize;
 
 use crate::commands::{Run, Verb};
+use crate::content::ContentArgs;
 use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
 use crate::unlocking::UnlockArgs;
 
+use target::{Target, with_suffix};
+
 pub(super) const VERB: Verb = Verb::of::<Export>();
 
-/// Decrypt a drive to an image file
+/// Decrypt a drive to an image file or another drive
 ///
 /// The image is what the drive's file system would be without BitLocker; parts that are zero take no space. An existing
-/// file is never overwritten. The exit code is 0 only if the image is complete.
+/// file is never overwritten, another drive only with --overwrite. The exit code is 0 only if the copy is complete.
 #[derive(Parser)]
 #[command(name = "export")]
 struct Export {
     #[command(flatten)]
     drive: DriveArgs,
 
-    /// The image to write; it must not exist yet
+    /// The image to write, which must not exist yet, or the device to write over
     #[arg(value_name = "OUT")]
     out: PathBuf,
 
     #[command(flatten)]
     unlock: UnlockArgs,
+
+    #[command(flatten)]
+    content: ContentArgs,
+
+    /// Read the copy back from where it was written and compare it with the drive
+    #[arg(long)]
+    verify: bool,
+
+    /// Write over OUT, if it is a device: what is on it is lost
+    #[arg(long)]
+    overwrite: bool,
 
     /// Go on where the drive cannot be read: such parts become zeros and are listed in OUT.map
     ///
@@ -48,6 +64,8 @@ struct Answer<'a> {
     out: String,
     size_bytes: u64,
     complete: bool,
+    /// `null` if nobody asked.
+    verified: Option<bool>,
     bad_bytes: u64,
     bad_ranges: Vec<RangeAnswer>,
     map: Option<String>,
@@ -63,24 +81,17 @@ impl Run for Export {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         let drive = self.drive.open(context)?;
         // Before a person types 48 digits.
-        refuse_existing(&self.out)?;
+        let target = Target::new(&self.out, self.overwrite)?;
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
-        let data: Device = Arc::new(drive.content(unlocked)?);
-        check_space(&self.out, data.len_bytes())?;
+        let data: Device = Arc::new(drive.content(unlocked, &self.content)?);
+        target.check(&data, &self.drive.path())?;
 
         // Whatever ends the process, a file with the final name is whole.
-        let partial = with_suffix(&self.out, ".partial");
-        let mut target = create(&partial)?;
-        let copied = self.copy(&data, &mut target, context);
-        drop(target);
-        let report = match copied.and_then(|report| give_name(&partial, &self.out).map(|()| report)) {
-            Ok(report) => report,
-            Err(error) => {
-                // What is there is not an image of anything.
-                let _ = std::fs::remove_file(&partial);
-                return Err(error);
-            }
-        };
+        let written = self
+            .copy(&data, &target, context)
+            .and_then(|report| self.verify(&data, &target, &report, context).map(|()| report))
+            .and_then(|report| target.keep().map(|()| report));
+        let report = written.inspect_err(|_| target.discard())?;
         let map = if report.is_complete() {
             None
         } else {
@@ -91,31 +102,64 @@ impl Run for Export {
 }
 
 impl Export {
-    fn copy(
-        &self,
-        data: &Device,
-        target: &mut FileTarget,
-        context: &Context,
-    ) -> Result<CopyReport, CliError> {
+    fn copy(&self, data: &Device, target: &Target, context: &Context) -> Result<CopyReport, CliError> {
+        let mut out = target.create()?;
         let mut bar = context.ui.progress("decrypting", data.len_bytes());
         let mut watch = |progress: copy::Progress| {
             bar.set(progress.done_bytes);
             context.interrupt.flow()
         };
         let options = CopyOptions::default().keep_going(self.keep_going);
-        copy::export(data, target, options, &mut watch).map_err(|error| match &error {
+        copy::export(data, &mut *out, options, &mut watch).map_err(|error| match &error {
             CopyError::Stopped { .. } => CliError::stopped(),
-            CopyError::Read { .. } => {
-                CliError::could_not("the drive cannot be read to its end; no image was left behind")
-                    .because(&error)
-                    .hint("if the image of the drive was cut off, get the whole of it")
-                    .hint("`--keep-going` writes what can be read, and a map of what cannot")
-            }
+            CopyError::Read { .. } => CliError::could_not(format!(
+                "the drive cannot be read to its end; {}",
+                target.after_failure()
+            ))
+            .because(&error)
+            .hint("if the image of the drive was cut off, get the whole of it")
+            .hint("`--keep-going` writes what can be read, and a map of what cannot"),
             _ => CliError::could_not(format!(
-                "cannot write `{}`; no part of it was left behind",
-                self.out.display()
+                "cannot write `{}`; {}",
+                self.out.display(),
+                target.after_failure()
             ))
             .because(&error),
+        })
+    }
+
+    /// Reads the copy back, if that is wanted, and compares it with the drive.
+    fn verify(
+        &self,
+        data: &Device,
+        target: &Target,
+        report: &CopyReport,
+        context: &Context,
+    ) -> Result<(), CliError> {
+        if !self.verify {
+            return Ok(());
+        }
+        let copy = target.read_back()?;
+        let mut bar = context.ui.progress("comparing", data.len_bytes());
+        let mut watch = |progress: copy::Progress| {
+            bar.set(progress.done_bytes);
+            context.interrupt.flow()
+        };
+        copy::compare(data, &*copy, &report.bad, CopyOptions::default(), &mut watch).map_err(|error| {
+            if matches!(error, CompareError::Stopped { .. }) {
+                return CliError::stopped();
+            }
+            let refused = CliError::could_not(format!(
+                "the copy could not be proven; {}",
+                target.after_failure()
+            ))
+            .because(&error);
+            match error {
+                CompareError::Differs { .. } => {
+                    refused.hint("the medium, its cable or the memory of this computer may be failing")
+                }
+                _ => refused,
+            }
         })
     }
 
@@ -133,6 +177,7 @@ impl Export {
                 out: out.to_string(),
                 size_bytes: report.len_bytes,
                 complete: report.is_complete(),
+                verified: self.verify.then_some(true),
                 bad_bytes: report.bad_bytes(),
                 bad_ranges: report
                     .bad
@@ -148,6 +193,11 @@ impl Export {
             context
                 .ui
                 .say(&format!("wrote {} to {out}", HumanBytes(report.len_bytes)));
+            if self.verify {
+                context
+                    .ui
+                    .say("it was read back and is the same as the drive's content");
+            }
         }
         match map {
             None => Ok(Exit::Done),
@@ -161,79 +211,6 @@ impl Export {
             }
         }
     }
-}
-
-fn refuse_existing(out: &Path) -> Result<(), CliError> {
-    // Whoever writes this means standard output, and would look for the image there.
-    if out == Path::new("-") {
-        return Err(
-            CliError::could_not("an image cannot be written to standard output")
-                .hint("give the name of a file; for a file that is called so: `./-`"),
-        );
-    }
-    match out.symlink_metadata() {
-        Ok(_) => Err(CliError::could_not(format!(
-            "`{}` exists already and is not overwritten",
-            out.display()
-        ))
-        .hint("give another name")),
-        Err(_) => Ok(()),
-    }
-}
-
-fn check_space(out: &Path, needed: u64) -> Result<(), CliError> {
-    let folder = out
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(CliError::could_not(format!(
-            "there is no folder `{}`",
-            folder.display()
-        )));
-    }
-    // Zeros take no space, so this may be too strict; running full half-way is worse.
-    match free_space(folder) {
-        Ok(free) if free < needed => Err(CliError::could_not(format!(
-            "the image needs {}, and `{}` has {} free",
-            HumanBytes(needed),
-            folder.display(),
-            HumanBytes(free)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
-/// Gives the finished image its name, over nothing.
-fn give_name(partial: &Path, out: &Path) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| {
-        CliError::could_not(format!("cannot name the finished image `{}`", out.display())).because(&error)
-    };
-    // Some file systems cannot rename without overwriting; somebody would have to make the file this very moment.
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-
-        match renameat_with(CWD, partial, CWD, out, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            outcome => return outcome.map_err(|error| failed(error.into())),
-        }
-    }
-    refuse_existing(out)?;
-    std::fs::rename(partial, out).map_err(failed)
-}
-
-fn create(out: &Path) -> Result<FileTarget, CliError> {
-    let file: std::io::Result<File> = OpenOptions::new().write(true).create_new(true).open(out);
-    file.and_then(FileTarget::new)
-        .map_err(|error| CliError::could_not(format!("cannot create `{}`", out.display())).because(&error))
 }
 
 fn write_map(out: &Path, report: &CopyReport) -> Result<PathBuf, CliError> {

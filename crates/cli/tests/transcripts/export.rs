@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::Command;
 
 use keyhaven_testkit::corpus::{self, SecretKind, Volume};
-use keyhaven_testkit::sha256_of;
+use keyhaven_testkit::{copy_of, sha256_of};
 
 use crate::desk::{Desk, image};
 
@@ -199,4 +199,111 @@ fn an_unreadable_record_of_encrypted_parts_is_a_refusal() {
         }
         assert!(!desk.path("out.img").exists());
     }
+}
+
+#[test]
+fn a_copy_is_read_back_when_that_is_asked() {
+    let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let desk = Desk::new();
+    let run = export(&desk, &volume, &["--verify", &desk.arg("out.img")]).exits(0);
+    assert_eq!(run.json()["verified"], true);
+    let out = File::open(desk.path("out.img")).unwrap();
+    assert_eq!(Some(sha256_of(out)), volume.plain_sha256);
+}
+
+#[test]
+fn what_was_never_written_takes_no_room_when_that_is_asked() {
+    use std::os::unix::fs::MetadataExt;
+
+    let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let desk = Desk::new();
+    export(&desk, &volume, &[&desk.arg("exact.img")]).exits(0);
+    export(&desk, &volume, &["--sparse", "--verify", &desk.arg("sparse.img")]).exits(0);
+    let room = |name: &str| fs::metadata(desk.path(name)).unwrap().blocks() * 512;
+    assert!(
+        room("sparse.img") < room("exact.img") / 2,
+        "the image was wiped by its makers"
+    );
+    let (exact, sparse) = (
+        fs::read(desk.path("exact.img")).unwrap(),
+        fs::read(desk.path("sparse.img")).unwrap(),
+    );
+    assert_eq!(exact.len(), sparse.len());
+    for (exact, sparse) in exact.chunks(512).zip(sparse.chunks(512)) {
+        assert!(sparse == exact || sparse.iter().all(|byte| *byte == 0));
+    }
+}
+
+/// A loop device over a new file.
+struct Loop(String);
+
+impl Loop {
+    fn over(path: &std::path::Path) -> Option<Self> {
+        let losetup = keyhaven_testkit::tool::find("losetup")?;
+        let output = Command::new(losetup)
+            .args(["--find", "--show"])
+            .arg(path)
+            .output()
+            .unwrap();
+        if !output.status.success() {
+            eprintln!("SKIPPED: loop devices cannot be made here");
+            return None;
+        }
+        Some(Self(String::from_utf8(output.stdout).unwrap().trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_device_is_written_over_only_on_purpose() {
+    let Some(volume) = corpus::volume_or_skip("cs-aes-cbc-128") else {
+        return;
+    };
+    let desk = Desk::new();
+    let len = volume.size + 4096;
+    let file = File::create(desk.path("disk.img")).unwrap();
+    file.set_len(len).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xEE; 4096], len - 4096).unwrap();
+    let Some(device) = Loop::over(&desk.path("disk.img")) else {
+        return;
+    };
+
+    let refused = export(&desk, &volume, &[&device.0]).exits(2);
+    assert!(refused.stderr.contains("would be lost"), "{refused:#?}");
+    assert!(refused.stderr.contains("`--overwrite`"), "{refused:#?}");
+
+    let drive = copy_of(volume.image());
+    let Some(itself) = Loop::over(&drive) else { return };
+    let secret = volume.all_secrets().next().expect("the manifest lists one");
+    let drive = drive.to_str().expect("a plain name");
+    let refused = desk
+        .unlocking(&["export", "--overwrite", drive, &itself.0], &volume, secret)
+        .exits(2);
+    assert!(
+        refused.stderr.contains("is where the drive itself lies"),
+        "{refused:#?}"
+    );
+
+    let run = export(&desk, &volume, &["--overwrite", "--verify", &device.0]).exits(0);
+    assert_eq!(run.json()["verified"], true);
+    let mut written = Vec::new();
+    File::open(&device.0).unwrap().read_to_end(&mut written).unwrap();
+    assert_eq!(
+        Some(sha256_of(&written[..volume.size as usize])),
+        volume.plain_sha256
+    );
+    assert_eq!(
+        written[volume.size as usize..],
+        [0xEE; 4096],
+        "what lies behind is kept"
+    );
 }
