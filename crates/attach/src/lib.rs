@@ -4,6 +4,8 @@
 //! any [`BlockDevice`](keyhaven_disk::BlockDevice).
 
 pub mod files;
+#[cfg(target_os = "linux")]
+pub mod fuse;
 mod shown;
 
 pub use shown::Shown;
