@@ -1,15 +1,17 @@
-//! How fast the ciphers and the stretch are, each beside its portable twin.
+//! How fast the ciphers and the stretch are, each on every path that this processor has.
 //!
-//! The two take turns, so that a busy machine slows both alike; what is printed are medians. On a processor without
-//! the kernels' instructions both sides are the twin, and the ratio is one.
+//! The paths take turns, so that a busy machine slows all alike; what is printed are medians. The last column says how
+//! many times faster than the portable twin the path is that the processor would choose. Arguments pick ciphers by
+//! a part of their name: `cargo bench -p keyhaven-crypto --bench kernels -- XTS`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use keyhaven_crypto::{Secret, SectorCipher, SectorSize, portable, stretch};
+use keyhaven_crypto::paths::{self, Instructions, Path};
+use keyhaven_crypto::{Secret, SectorCipher, SectorSize, stretch};
 
 const BUFFER_BYTES: usize = 1 << 20;
-const TURNS: usize = 61;
+const TURNS: usize = 31;
 const PASSES_PER_TURN: u32 = 4;
 const STRETCH_TURNS: usize = 11;
 
@@ -20,85 +22,99 @@ struct Buffer([u8; BUFFER_BYTES]);
 /// Applies a cipher in one direction to the run of sectors at a byte offset.
 type Direction = fn(&SectorCipher, u64, &mut [u8]);
 
+/// Stretches one key.
+type Stretch = fn(&Secret<32>, &[u8; 16]) -> Secret<32>;
+
+/// Makes a cipher on a path; `None` where the processor lacks the instructions.
+type Make = fn(Path, SectorSize) -> Option<SectorCipher>;
+
+const CIPHERS: [(&str, Make); 6] = [
+    ("AES-XTS 128", |path, size| {
+        path.aes_xts_128(&short(1), &short(2), size)
+    }),
+    ("AES-XTS 256", |path, size| {
+        path.aes_xts_256(&long(1), &long(2), size)
+    }),
+    ("AES-CBC 128", |path, size| path.aes_cbc_128(&short(1), size)),
+    ("AES-CBC 256", |path, size| path.aes_cbc_256(&long(1), size)),
+    ("AES-CBC 128 + diffuser", |path, size| {
+        path.aes_cbc_128_diffuser(&short(1), &short(2), size)
+    }),
+    ("AES-CBC 256 + diffuser", |path, size| {
+        path.aes_cbc_256_diffuser(&long(1), &long(2), size)
+    }),
+];
+
 fn main() {
+    let wanted: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+
     println!("1 MiB buffers, GB/s of one thread, medians of {TURNS} turns");
     println!(
-        "{:<24}{:<8}{:>7}{:>9}{:>9}{:>8}",
-        "cipher", "", "sector", "kernel", "portable", "ratio"
+        "{:<24}{:<8}{:>7}{}{:>8}",
+        "cipher",
+        "",
+        "sector",
+        Path::ALL.map(|path| format!("{:>10}", label(path))).concat(),
+        "ratio"
     );
-    for sector_size in [SectorSize::B512, SectorSize::B4096] {
-        for (name, kernel, twin) in pairs(sector_size) {
+    for (name, make) in CIPHERS.into_iter().filter(|(name, _)| wanted(name)) {
+        for size in [SectorSize::B512, SectorSize::B4096] {
+            let ciphers = Path::ALL.map(|path| make(path, size));
             for (direction, apply) in [
                 ("decrypt", SectorCipher::decrypt as Direction),
                 ("encrypt", SectorCipher::encrypt),
             ] {
-                let (kernel, twin) = medians(TURNS, || pass(&kernel, apply), || pass(&twin, apply));
-                let rate = |time: Duration| {
-                    BUFFER_BYTES as f64 * f64::from(PASSES_PER_TURN) / time.as_secs_f64() / 1e9
-                };
-                println!(
-                    "{name:<24}{direction:<8}{:>7}{:>9.2}{:>9.2}{:>8.2}",
-                    sector_size.bytes(),
-                    rate(kernel),
-                    rate(twin),
-                    rate(kernel) / rate(twin)
-                );
+                let bytes = BUFFER_BYTES as f64 * f64::from(PASSES_PER_TURN);
+                let rates = medians(TURNS, &ciphers, |cipher| pass(cipher, apply))
+                    .map(|time| time.map(|time| bytes / time.as_secs_f64() / 1e9));
+                println!("{name:<24}{direction:<8}{:>7}{}", size.bytes(), columns(&rates));
             }
         }
     }
 
-    let (initial, salt) = (Secret::from([7; 32]), [9; 16]);
-    let (kernel, twin) = medians(
-        STRETCH_TURNS,
-        || timed(|| drop(black_box(stretch(&initial, &salt)))),
-        || timed(|| drop(black_box(portable::stretch(&initial, &salt)))),
-    );
-    let rate = |time: Duration| 1.0 / time.as_secs_f64();
-    println!(
-        "{:<39}{:>9.2}{:>9.2}{:>8.2}",
-        "stretches a second",
-        rate(kernel),
-        rate(twin),
-        rate(kernel) / rate(twin)
-    );
+    if wanted("stretch") {
+        let (initial, salt) = (Secret::from([7; 32]), [9; 16]);
+        let ways = [Some(stretch as Stretch), Some(paths::stretch)];
+        let rates = medians(STRETCH_TURNS, &ways, |stretch| {
+            timed(|| drop(black_box(stretch(&initial, &salt))))
+        })
+        .map(|time| time.map(|time| 1.0 / time.as_secs_f64()));
+        println!("{:<39}{}", "stretches a second, one at a time", columns(&rates));
+    }
 }
 
-/// Returns every cipher with its portable twin.
-fn pairs(size: SectorSize) -> [(&'static str, SectorCipher, SectorCipher); 6] {
-    let (a, b) = (Secret::from([0x11; 16]), Secret::from([0x22; 16]));
-    let (c, d) = (Secret::from([0x33; 32]), Secret::from([0x44; 32]));
-    [
-        (
-            "AES-XTS 128",
-            SectorCipher::aes_xts_128(&a, &b, size),
-            portable::aes_xts_128(&a, &b, size),
-        ),
-        (
-            "AES-XTS 256",
-            SectorCipher::aes_xts_256(&c, &d, size),
-            portable::aes_xts_256(&c, &d, size),
-        ),
-        (
-            "AES-CBC 128",
-            SectorCipher::aes_cbc_128(&a, size),
-            portable::aes_cbc_128(&a, size),
-        ),
-        (
-            "AES-CBC 256",
-            SectorCipher::aes_cbc_256(&c, size),
-            portable::aes_cbc_256(&c, size),
-        ),
-        (
-            "AES-CBC 128 + diffuser",
-            SectorCipher::aes_cbc_128_diffuser(&a, &b, size),
-            portable::aes_cbc_128_diffuser(&a, &b, size),
-        ),
-        (
-            "AES-CBC 256 + diffuser",
-            SectorCipher::aes_cbc_256_diffuser(&c, &d, size),
-            portable::aes_cbc_256_diffuser(&c, &d, size),
-        ),
-    ]
+fn short(byte: u8) -> Secret<16> {
+    Secret::from([byte; 16])
+}
+
+fn long(byte: u8) -> Secret<32> {
+    Secret::from([byte; 32])
+}
+
+fn label(path: Path) -> &'static str {
+    match path {
+        Path::Kernel(Instructions::Vaes) => "VAES",
+        Path::Kernel(Instructions::AesAvx2) => "AES+AVX2",
+        Path::Kernel(Instructions::Aes) => "AES+SSE",
+        Path::Portable => "portable",
+    }
+}
+
+/// Sets the rates in columns, and the first of them against the last.
+fn columns(rates: &[Option<f64>]) -> String {
+    let mut line = String::new();
+    for rate in rates {
+        line += &rate.map_or(format!("{:>10}", "-"), |rate| format!("{rate:>10.2}"));
+    }
+    let mut there = rates.iter().flatten();
+    if let (Some(first), Some(last)) = (there.next(), rates.iter().flatten().last()) {
+        line += &format!("{:>8.2}", first / last);
+    }
+    line
 }
 
 /// Times one turn of a cipher.
@@ -122,14 +138,20 @@ fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Lets two programs take turns and returns the median time of each.
-fn medians(
+/// Lets those that are there take turns and returns the median time of each.
+fn medians<T, const N: usize>(
     turns: usize,
-    mut first: impl FnMut() -> Duration,
-    mut second: impl FnMut() -> Duration,
-) -> (Duration, Duration) {
-    let (mut firsts, mut seconds): (Vec<_>, Vec<_>) = (0..turns).map(|_| (first(), second())).unzip();
-    firsts.sort_unstable();
-    seconds.sort_unstable();
-    (firsts[turns / 2], seconds[turns / 2])
+    all: &[Option<T>; N],
+    mut turn: impl FnMut(&T) -> Duration,
+) -> [Option<Duration>; N] {
+    let mut times = [const { Vec::new() }; N];
+    for _ in 0..turns {
+        for (times, one) in times.iter_mut().zip(all) {
+            times.extend(one.as_ref().map(&mut turn));
+        }
+    }
+    times.map(|mut times| {
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    })
 }

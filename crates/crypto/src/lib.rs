@@ -16,7 +16,7 @@ pub mod ccm;
 mod digest;
 mod elephant;
 #[doc(hidden)]
-pub mod portable;
+pub mod paths;
 mod secret;
 mod sector;
 mod stretch;

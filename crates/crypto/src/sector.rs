@@ -64,44 +64,48 @@ impl SectorCipher {
     /// Makes AES-XTS with 128-bit keys: one for the data, one for the tweak.
     #[must_use]
     pub fn aes_xts_128(data: &Secret<16>, tweak: &Secret<16>, sector_size: SectorSize) -> Self {
-        let mode = arch::xts(data, tweak).unwrap_or_else(|| Box::new(Xts::<Aes128>::new(data, tweak)));
+        let mode = arch::fastest(|with| arch::xts(with, data, tweak))
+            .unwrap_or_else(|| Box::new(Xts::<Aes128>::new(data, tweak)));
         Self::of("AES-XTS 128", mode, sector_size)
     }
 
     /// Makes AES-XTS with 256-bit keys: one for the data, one for the tweak.
     #[must_use]
     pub fn aes_xts_256(data: &Secret<32>, tweak: &Secret<32>, sector_size: SectorSize) -> Self {
-        let mode = arch::xts(data, tweak).unwrap_or_else(|| Box::new(Xts::<Aes256>::new(data, tweak)));
+        let mode = arch::fastest(|with| arch::xts(with, data, tweak))
+            .unwrap_or_else(|| Box::new(Xts::<Aes256>::new(data, tweak)));
         Self::of("AES-XTS 256", mode, sector_size)
     }
 
     /// Makes AES-CBC with a 128-bit key.
     #[must_use]
     pub fn aes_cbc_128(key: &Secret<16>, sector_size: SectorSize) -> Self {
-        let mode = arch::cbc(key).unwrap_or_else(|| Box::new(Cbc::<Aes128>::new(key)));
+        let mode =
+            arch::fastest(|with| arch::cbc(with, key)).unwrap_or_else(|| Box::new(Cbc::<Aes128>::new(key)));
         Self::of("AES-CBC 128", mode, sector_size)
     }
 
     /// Makes AES-CBC with a 256-bit key.
     #[must_use]
     pub fn aes_cbc_256(key: &Secret<32>, sector_size: SectorSize) -> Self {
-        let mode = arch::cbc(key).unwrap_or_else(|| Box::new(Cbc::<Aes256>::new(key)));
+        let mode =
+            arch::fastest(|with| arch::cbc(with, key)).unwrap_or_else(|| Box::new(Cbc::<Aes256>::new(key)));
         Self::of("AES-CBC 256", mode, sector_size)
     }
 
     /// Makes AES-CBC with the Elephant diffuser, 128-bit keys.
     #[must_use]
     pub fn aes_cbc_128_diffuser(key: &Secret<16>, tweak: &Secret<16>, sector_size: SectorSize) -> Self {
-        let mode =
-            arch::elephant(key, tweak).unwrap_or_else(|| Box::new(Elephant::<Aes128>::new(key, tweak)));
+        let mode = arch::fastest(|with| arch::elephant(with, key, tweak))
+            .unwrap_or_else(|| Box::new(Elephant::<Aes128>::new(key, tweak)));
         Self::of("AES-CBC 128 + diffuser", mode, sector_size)
     }
 
     /// Makes AES-CBC with the Elephant diffuser, 256-bit keys.
     #[must_use]
     pub fn aes_cbc_256_diffuser(key: &Secret<32>, tweak: &Secret<32>, sector_size: SectorSize) -> Self {
-        let mode =
-            arch::elephant(key, tweak).unwrap_or_else(|| Box::new(Elephant::<Aes256>::new(key, tweak)));
+        let mode = arch::fastest(|with| arch::elephant(with, key, tweak))
+            .unwrap_or_else(|| Box::new(Elephant::<Aes256>::new(key, tweak)));
         Self::of("AES-CBC 256 + diffuser", mode, sector_size)
     }
 

@@ -1,9 +1,11 @@
-//! Every cipher against sectors that Windows wrote: with what the processor offers, and with the portable twins.
+//! Every cipher against sectors that Windows wrote: on the path that the processor would choose, and on
+//! every other that it has.
 //!
 //! Source: format spec 9.5, which gives keys and hashes of the encrypted and the decrypted sector; boot sectors of
 //! NTFS unless said otherwise. A volume's key is named after its encryption method.
 
-use keyhaven_crypto::{Secret, SectorCipher, SectorSize, portable, sha256};
+use keyhaven_crypto::paths::Path;
+use keyhaven_crypto::{Secret, SectorCipher, SectorSize, sha256};
 
 const SIZE: SectorSize = SectorSize::B512;
 
@@ -14,10 +16,8 @@ fn method_8000_aes_cbc_128_diffuser() {
         "6dd95e9665c3cb38a5d3d5661980dd4fa0c884ff0b1db1d18c3c75d6707df93c",
     );
     assert_sector(
-        &[
-            SectorCipher::aes_cbc_128_diffuser(&part(key, 0), &part(key, 32), SIZE),
-            portable::aes_cbc_128_diffuser(&part(key, 0), &part(key, 32), SIZE),
-        ],
+        |path| path.aes_cbc_128_diffuser(&part(key, 0), &part(key, 32), SIZE),
+        &SectorCipher::aes_cbc_128_diffuser(&part(key, 0), &part(key, 32), SIZE),
         0x2000,
         SECTOR_8000,
         "1677682db0cc79d6cfb10f6d517bac70f1eec7fcd52f079d58ecd1462a5bbec3",
@@ -32,10 +32,8 @@ fn method_8001_aes_cbc_256_diffuser() {
         "a272f34f1a920d5be247298b5d233ce6199023c24d0aefec28717232f9894d1f",
     );
     assert_sector(
-        &[
-            SectorCipher::aes_cbc_256_diffuser(&part(key, 0), &part(key, 32), SIZE),
-            portable::aes_cbc_256_diffuser(&part(key, 0), &part(key, 32), SIZE),
-        ],
+        |path| path.aes_cbc_256_diffuser(&part(key, 0), &part(key, 32), SIZE),
+        &SectorCipher::aes_cbc_256_diffuser(&part(key, 0), &part(key, 32), SIZE),
         0x298_a000,
         SECTOR_8001,
         "20d70c5ac62ca0d1f4b611cf317b01007fef45f5793e8b391c143604ed441e14",
@@ -47,10 +45,8 @@ fn method_8001_aes_cbc_256_diffuser() {
 fn method_8002_aes_cbc_128() {
     let key = "84c3a3157e5f21dee140005220bc940e";
     assert_sector(
-        &[
-            SectorCipher::aes_cbc_128(&part(key, 0), SIZE),
-            portable::aes_cbc_128(&part(key, 0), SIZE),
-        ],
+        |path| path.aes_cbc_128(&part(key, 0), SIZE),
+        &SectorCipher::aes_cbc_128(&part(key, 0), SIZE),
         0x220_0000,
         SECTOR_8002,
         "90716bf415bdb6d79a64a57f8e50812541e5a3ba0c6afc565108bcd36620619f",
@@ -62,10 +58,8 @@ fn method_8002_aes_cbc_128() {
 fn method_8003_aes_cbc_256() {
     let key = "dd3885ef9948c8dc6ad1b54a6c4a4b6fb74b44d1d9775ac7ed186c35f1b59022";
     assert_sector(
-        &[
-            SectorCipher::aes_cbc_256(&part(key, 0), SIZE),
-            portable::aes_cbc_256(&part(key, 0), SIZE),
-        ],
+        |path| path.aes_cbc_256(&part(key, 0), SIZE),
+        &SectorCipher::aes_cbc_256(&part(key, 0), SIZE),
         0x220_0000,
         SECTOR_8003,
         "37775e181e37f1e36550ea0fd003401360e984b7b5614212a88d77ea1ccf78eb",
@@ -77,10 +71,8 @@ fn method_8003_aes_cbc_256() {
 fn method_8004_aes_xts_128() {
     let key = "4eb949c473f0edfc379ad041670ddb9c4da0abdb4482a2c8bb47250493aa1ed5";
     assert_sector(
-        &[
-            SectorCipher::aes_xts_128(&part(key, 0), &part(key, 16), SIZE),
-            portable::aes_xts_128(&part(key, 0), &part(key, 16), SIZE),
-        ],
+        |path| path.aes_xts_128(&part(key, 0), &part(key, 16), SIZE),
+        &SectorCipher::aes_xts_128(&part(key, 0), &part(key, 16), SIZE),
         0x220_0000,
         SECTOR_8004,
         "bba8430872d31d2cd4088d748cda37d7bae7b3a96a6c96793e0568665be86983",
@@ -96,10 +88,10 @@ fn method_8005_aes_xts_256() {
         "56b8a824a4dc26cf9c4c2926386319d17427998e045ebfdc789e328e0dc97da4",
     );
     let beginning = hex::decode("d14389175de9e1ad3b7d9bd4605e1688").expect("hex");
-    for cipher in [
-        SectorCipher::aes_xts_256(&part(key, 0), &part(key, 32), SIZE),
-        portable::aes_xts_256(&part(key, 0), &part(key, 32), SIZE),
-    ] {
+    for path in Path::ALL {
+        let Some(cipher) = path.aes_xts_256(&part(key, 0), &part(key, 32), SIZE) else {
+            continue;
+        };
         let mut sector = [0; 512];
         sector[..16].copy_from_slice(&beginning);
         cipher.decrypt(0x220_0000, &mut sector);
@@ -117,16 +109,29 @@ fn part<const N: usize>(key: &str, start: usize) -> Secret<N> {
 
 /// Checks that each cipher decrypts the sector to the known plaintext and encrypts it back.
 #[track_caller]
-fn assert_sector(ciphers: &[SectorCipher], offset: u64, sector: &str, encrypted: &str, decrypted: &str) {
+fn assert_sector(
+    on: impl Fn(Path) -> Option<SectorCipher>,
+    chosen: &SectorCipher,
+    offset: u64,
+    sector: &str,
+    encrypted: &str,
+    decrypted: &str,
+) {
     let ciphertext = hex::decode(sector).expect("hex");
     assert_eq!(ciphertext.len(), SIZE.bytes());
     assert_eq!(hex::encode(sha256(&ciphertext)), encrypted);
-    for cipher in ciphers {
+    let assert = |cipher: &SectorCipher, path| {
         let mut run = ciphertext.clone();
         cipher.decrypt(offset, &mut run);
-        assert_eq!(hex::encode(sha256(&run)), decrypted, "{cipher:?}");
+        assert_eq!(hex::encode(sha256(&run)), decrypted, "{cipher:?}, {path:?}");
         cipher.encrypt(offset, &mut run);
-        assert_eq!(run, ciphertext, "{cipher:?}");
+        assert_eq!(run, ciphertext, "{cipher:?}, {path:?}");
+    };
+    assert(chosen, None);
+    for path in Path::ALL {
+        if let Some(cipher) = on(path) {
+            assert(&cipher, Some(path));
+        }
     }
 }
 

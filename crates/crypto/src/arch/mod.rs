@@ -16,21 +16,42 @@ use crate::sector::Mode;
 /// A mode of operation that a volume's cipher keeps.
 type BoxedMode = Box<dyn Mode + Send + Sync>;
 
+/// What kernels of the sector ciphers are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instructions {
+    /// AES on two blocks at once, everything else with AVX2.
+    Vaes,
+    /// AES on one block, everything else with AVX2: for what has more to it than AES.
+    AesAvx2,
+    /// AES on one block, everything else with SSE.
+    Aes,
+}
+
+impl Instructions {
+    /// All, the fastest first.
+    pub const ALL: [Self; 3] = [Self::Vaes, Self::AesAvx2, Self::Aes];
+}
+
+/// Makes what `make` makes with the fastest instructions that this processor has.
+pub(crate) fn fastest(make: impl Fn(Instructions) -> Option<BoxedMode>) -> Option<BoxedMode> {
+    Instructions::ALL.into_iter().find_map(make)
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{cbc, elephant, stretch, xts};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn xts<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
+pub(crate) fn xts<const N: usize>(_: Instructions, _: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
     None
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn cbc<const N: usize>(_: &Secret<N>) -> Option<BoxedMode> {
+pub(crate) fn cbc<const N: usize>(_: Instructions, _: &Secret<N>) -> Option<BoxedMode> {
     None
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn elephant<const N: usize>(_: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
+pub(crate) fn elephant<const N: usize>(_: Instructions, _: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
     None
 }
 
