@@ -64,8 +64,14 @@ mod tests {
             len_bytes: 512,
             source: kind.into(),
         };
-        assert_eq!(of_write(&io(io::ErrorKind::StorageFull)).code(), Errno::ENOSPC.code());
+        assert_eq!(
+            of_write(&io(io::ErrorKind::StorageFull)).code(),
+            Errno::ENOSPC.code()
+        );
         assert_eq!(of_write(&io(io::ErrorKind::Other)).code(), Errno::EIO.code());
-        assert_eq!(of_write(&WriteError::Fixed { offset: 0 }).code(), Errno::EPERM.code());
+        assert_eq!(
+            of_write(&WriteError::Fixed { offset: 0 }).code(),
+            Errno::EPERM.code()
+        );
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 use jiff::Timestamp;
 
@@ -325,7 +325,14 @@ impl Filesystem for Files {
                         // know more, who is then told why it cannot be.
                         Err(_) => (self.unknown(entry), Duration::ZERO),
                     };
-                    reply.add(attributes.ino, next, &entry.name, &time, &attributes, Generation(0))
+                    reply.add(
+                        attributes.ino,
+                        next,
+                        &entry.name,
+                        &time,
+                        &attributes,
+                        Generation(0),
+                    )
                 }
             };
             if is_full {

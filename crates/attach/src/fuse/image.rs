@@ -5,9 +5,9 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use keyhaven_disk::Device;
 
@@ -135,7 +135,8 @@ impl Filesystem for Image {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = (parent == INodeNo::ROOT && name == self.file_name.as_str()).then(|| self.attributes(FILE));
+        let found =
+            (parent == INodeNo::ROOT && name == self.file_name.as_str()).then(|| self.attributes(FILE));
         match found.flatten() {
             Some(attributes) => reply.entry(&FOR_A_DAY, &attributes, Generation(0)),
             None => reply.error(Errno::ENOENT),
@@ -263,16 +264,10 @@ impl Filesystem for Image {
         reply.ok();
     }
 
-    fn lseek(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: ReplyLseek,
-    ) {
-        let from = u64::try_from(offset).ok().filter(|offset| *offset < self.len_bytes);
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let from = u64::try_from(offset)
+            .ok()
+            .filter(|offset| *offset < self.len_bytes);
         let found = match (whence, from) {
             (SEEK_DATA, Some(from)) => self.next_data(from).ok_or(Errno::ENXIO),
             (SEEK_HOLE, Some(from)) => Ok(self.next_hole(from)),

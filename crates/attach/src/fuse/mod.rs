@@ -1,6 +1,7 @@
 //! Devices and files shown through FUSE, the kernel's way of asking a program for the content of a mount.
 //!
-//! [`mount_image`] shows a device as one file, [`mount_files`] the files inside it. A [`Mounted`] lasts until it is unmounted, by whomever. [`Ours`] finds the
+//! [`mount_image`] shows a device as one file, [`mount_files`] the files inside it, [`system`] lets a driver of the
+//! computer mount what such a file holds. A [`Mounted`] lasts until it is unmounted, by whomever. [`Ours`] finds the
 //! mounts of Keyhaven from outside, also those whose process is gone, and [`users_of`] who keeps one busy.
 //!
 //! Sources: fuse(4), mount(8), fusermount3(1), the kernel's Documentation/filesystems/fuse/fuse.rst.
@@ -15,6 +16,7 @@ mod mounting;
 mod options;
 mod ours;
 mod process_id;
+pub mod system;
 mod unmounting;
 mod users;
 
@@ -25,10 +27,10 @@ use crate::Shown;
 use crate::files::FileTree;
 
 pub use mounted::Mounted;
-pub use mounting::MountError;
+pub use mounting::{MountError, check_mountpoint};
 pub use options::{MountOptions, Report};
 pub use ours::{OurMount, Ours};
-pub use process_id::process_behind;
+pub use process_id::{process_behind, wait_for_end};
 pub use unmounting::{UnmountError, Unmounting, unmount};
 pub use users::{Use, User, users_of};
 

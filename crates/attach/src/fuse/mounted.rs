@@ -15,8 +15,8 @@ use super::options::MountOptions;
 use super::ours;
 use super::unmounting::{UnmountError, Unmounting, unmount};
 
-/// How many requests are worked on at once.
-const THREADS: usize = 2;
+/// How many requests are worked on at once, at most: enough to keep a disk busy while others are decrypted.
+const THREADS_MAX: usize = 4;
 
 /// How far the kernel is to read ahead of whoever reads in order, in KiB: eight times its own choice.
 const READ_AHEAD_KIB: u32 = 1024;
@@ -36,7 +36,7 @@ impl Mounted {
         options: &MountOptions,
         read_only: bool,
     ) -> Result<Self, MountError> {
-        let mountpoint = mounting::check(mountpoint)?;
+        let mountpoint = mounting::check_mountpoint(mountpoint)?;
         let connection = mounting::connect(&mountpoint, options, read_only)?;
         let failed = |error: io::Error| {
             // Nobody answers, so nobody else can be using it.
@@ -47,7 +47,8 @@ impl Mounted {
             }
         };
         let mut config = Config::default();
-        config.n_threads = Some(THREADS);
+        config.n_threads =
+            Some(thread::available_parallelism().map_or(2, |count| count.get().clamp(2, THREADS_MAX)));
         let acl = if options.allow_other {
             SessionACL::All
         } else {

@@ -73,8 +73,11 @@ pub enum MountError {
     },
 }
 
-/// Looks whether a mount can be made, and returns the mountpoint without links and relative parts.
-pub(super) fn check(mountpoint: &Path) -> Result<PathBuf, MountError> {
+/// Looks whether something can be mounted on `mountpoint`, and returns it without links and relative parts.
+///
+/// # Errors
+/// Why not: everything that can be known before it is tried.
+pub fn check_mountpoint(mountpoint: &Path) -> Result<PathBuf, MountError> {
     let failed = |error: io::Error| match Errno::from_io_error(&error) {
         Some(Errno::NOENT) => MountError::Missing(mountpoint.to_owned()),
         Some(Errno::NOTCONN) => MountError::Dead(mountpoint.to_owned()),
@@ -106,7 +109,7 @@ pub(super) fn check(mountpoint: &Path) -> Result<PathBuf, MountError> {
     Ok(mountpoint)
 }
 
-/// Mounts on a mountpoint that [`check`] returned; what the kernel asks then comes in through the descriptor.
+/// Mounts on a mountpoint that [`check_mountpoint`] returned; what the kernel asks then comes in through the descriptor.
 pub(super) fn connect(
     mountpoint: &Path,
     options: &MountOptions,
@@ -146,7 +149,10 @@ fn directly(mountpoint: &Path, options: &MountOptions, read_only: bool) -> Resul
         .write(true)
         .open(DEVICE)
         .map_err(Failure::Device)?;
-    let mode = fs::metadata(mountpoint).map_err(Failure::Io)?.permissions().mode();
+    let mode = fs::metadata(mountpoint)
+        .map_err(Failure::Io)?
+        .permissions()
+        .mode();
     let mut data = format!(
         "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions",
         device.as_raw_fd(),
@@ -174,7 +180,9 @@ fn directly(mountpoint: &Path, options: &MountOptions, read_only: bool) -> Resul
 
 fn with_helper(mountpoint: &Path, options: &MountOptions, read_only: bool) -> Result<OwnedFd, MountError> {
     // The program takes a backslash before what would end the name.
-    let name = source_name(&options.name).replace('\\', "\\\\").replace(',', "\\,");
+    let name = source_name(&options.name)
+        .replace('\\', "\\\\")
+        .replace(',', "\\,");
     let mut words = vec![
         format!("fsname={name}"),
         format!("subtype={}", ours::SUBTYPE),
@@ -193,7 +201,9 @@ fn with_helper(mountpoint: &Path, options: &MountOptions, read_only: bool) -> Re
             source,
         },
         HelperError::Refused(reason) if reason.contains("user_allow_other") => MountError::OthersNotAllowed,
-        HelperError::Refused(reason) if reason.contains("not owned") || reason.contains("no write access") => {
+        HelperError::Refused(reason)
+            if reason.contains("not owned") || reason.contains("no write access") =>
+        {
             MountError::NotAllowed(mountpoint.to_owned())
         }
         HelperError::Refused(reason) => MountError::Refused(reason),
@@ -224,12 +234,27 @@ mod tests {
         fs::write(path("file"), "").unwrap();
         std::os::unix::fs::symlink(path("empty"), path("link")).unwrap();
 
-        assert_eq!(check(&path("link")).unwrap(), fs::canonicalize(path("empty")).unwrap());
-        assert!(matches!(check(&path("none")), Err(MountError::Missing(_))));
-        assert!(matches!(check(&path("file")), Err(MountError::NotAFolder(_))));
-        assert!(matches!(check(&path("file/below")), Err(MountError::NotAFolder(_))));
-        assert!(matches!(check(folder.path()), Err(MountError::NotEmpty(_))));
-        let proc = check(Path::new("/proc"));
+        assert_eq!(
+            check_mountpoint(&path("link")).unwrap(),
+            fs::canonicalize(path("empty")).unwrap()
+        );
+        assert!(matches!(
+            check_mountpoint(&path("none")),
+            Err(MountError::Missing(_))
+        ));
+        assert!(matches!(
+            check_mountpoint(&path("file")),
+            Err(MountError::NotAFolder(_))
+        ));
+        assert!(matches!(
+            check_mountpoint(&path("file/below")),
+            Err(MountError::NotAFolder(_))
+        ));
+        assert!(matches!(
+            check_mountpoint(folder.path()),
+            Err(MountError::NotEmpty(_))
+        ));
+        let proc = check_mountpoint(Path::new("/proc"));
         assert!(matches!(proc, Err(MountError::AlreadyMounted { .. })), "{proc:?}");
     }
 

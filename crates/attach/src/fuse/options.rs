@@ -80,9 +80,8 @@ mod tests {
 
     #[test]
     fn others_read_only_if_they_are_let_in() {
-        let permissions = |allow_other, of_owner| {
-            Ownership::of_this_process(allow_other).permissions(of_owner)
-        };
+        let permissions =
+            |allow_other, of_owner| Ownership::of_this_process(allow_other).permissions(of_owner);
         assert_eq!(permissions(false, 0o600), 0o600);
         assert_eq!(permissions(true, 0o600), 0o644);
         assert_eq!(permissions(true, 0o500), 0o555);

@@ -4,8 +4,11 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::Duration;
 
 use fuser::{Errno, INodeNo, ReplyXattr};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// The attribute of the top folder of every mount of ours.
 const ATTRIBUTE: &str = "user.keyhaven.process";
@@ -21,6 +24,23 @@ pub fn process_behind(mountpoint: &Path) -> Option<u32> {
     let mut value = [0; LEN_MAX];
     let len = rustix::fs::getxattr(mountpoint, ATTRIBUTE, &mut value).ok()?;
     std::str::from_utf8(value.get(..len)?).ok()?.parse().ok()
+}
+
+/// Waits until a process has ended, but at most for `time`; returns whether it has.
+#[must_use]
+pub fn wait_for_end(process: u32, time: Duration) -> bool {
+    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
+        return true;
+    };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        // There is none of this number any more.
+        return true;
+    };
+    let time = Timespec::try_from(time).ok();
+    matches!(
+        poll(&mut [PollFd::new(&process, PollFlags::IN)], time.as_ref()),
+        Ok(1..)
+    )
 }
 
 /// Answers a question for an extended attribute.

@@ -62,7 +62,11 @@ fn users_in(proc: &Path, mountpoint: &Path) -> Vec<User> {
 
 fn used_by(process: &Path, mountpoint: &Path) -> Option<Use> {
     // The text of the link, not what it leads to: a mount that does not answer would keep us waiting.
-    let under = |link: PathBuf| fs::read_link(link).ok().filter(|path| path.starts_with(mountpoint));
+    let under = |link: PathBuf| {
+        fs::read_link(link)
+            .ok()
+            .filter(|path| path.starts_with(mountpoint))
+    };
     if let Some(path) = under(process.join("cwd")) {
         return Some(Use::WorkingFolder(path));
     }
