@@ -6,6 +6,8 @@
 pub mod files;
 #[cfg(target_os = "linux")]
 pub mod fuse;
+#[cfg(unix)]
+pub mod nbd;
 mod shown;
 
 pub use shown::Shown;
