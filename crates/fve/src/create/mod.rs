@@ -214,6 +214,9 @@ impl NewVolume {
         let boot = BootTemplate {
             bytes_per_sector: self.sector_size.bytes() as u16,
             sectors_per_cluster: (self.cluster / self.sector_size.bytes() as u32) as u8,
+            // What every tool writes that does not know better.
+            sectors_per_track: 63,
+            heads: 255,
             hidden_sectors: self.hidden_sectors,
             metadata_offsets: placement.metadata_offsets,
         }

@@ -1,6 +1,6 @@
 //! The first sector as Windows 7 and later write it, field by field.
 //!
-//! Source: format spec 1.2, the same on all thirty volumes looked at. What a computer runs and prints when it is
+//! Source: format spec 1.2; the geometry is not the same everywhere (image cs-aes-xts-128-startup-key). What a computer runs and prints when it is
 //! started from such a drive is our own.
 
 use super::block::SIGNATURE;
@@ -13,6 +13,10 @@ pub struct BootTemplate {
     pub bytes_per_sector: u16,
     /// Sectors in a cluster of the file system inside.
     pub sectors_per_cluster: u8,
+    /// The disk's geometry as the file system inside has it: sectors on a track. Nothing uses it.
+    pub sectors_per_track: u16,
+    /// And heads.
+    pub heads: u16,
     /// Sectors of the disk in front of the volume.
     pub hidden_sectors: u32,
     /// Where the three metadata copies are, in bytes from the start of the volume.
@@ -40,8 +44,8 @@ impl BootTemplate {
         put(0x0b, &self.bytes_per_sector.to_le_bytes());
         put(0x0d, &[self.sectors_per_cluster]);
         put(0x15, &[0xf8]);
-        put(0x18, &63u16.to_le_bytes());
-        put(0x1a, &255u16.to_le_bytes());
+        put(0x18, &self.sectors_per_track.to_le_bytes());
+        put(0x1a, &self.heads.to_le_bytes());
         put(0x1c, &self.hidden_sectors.to_le_bytes());
         put(0x24, &0x1fe0u32.to_le_bytes());
         put(0x30, &1u16.to_le_bytes());
@@ -63,7 +67,6 @@ impl BootTemplate {
 
 #[cfg(test)]
 mod tests {
-    use keyhaven_disk::BlockDevice;
     use keyhaven_testkit::corpus;
     use proptest::prelude::*;
 
@@ -89,9 +92,12 @@ mod tests {
             else {
                 continue;
             };
+            let field = |at: usize| u16::from_le_bytes([real[at], real[at + 1]]);
             let mut written = BootTemplate {
                 bytes_per_sector,
                 sectors_per_cluster,
+                sectors_per_track: field(0x18),
+                heads: field(0x1a),
                 hidden_sectors: u32::from_le_bytes(real[0x1c..0x20].try_into().expect("four bytes")),
                 metadata_offsets,
             }
@@ -119,7 +125,14 @@ mod tests {
             hidden_sectors in any::<u32>(),
             metadata_offsets in any::<[u64; 3]>(),
         ) {
-            let template = BootTemplate { bytes_per_sector, sectors_per_cluster, hidden_sectors, metadata_offsets };
+            let template = BootTemplate {
+                bytes_per_sector,
+                sectors_per_cluster,
+                sectors_per_track: 61,
+                heads: 32,
+                hidden_sectors,
+                metadata_offsets,
+            };
             prop_assert_eq!(
                 BootSector::read(&template.to_bytes()),
                 Some(BootSector {
