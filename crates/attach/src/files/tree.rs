@@ -57,8 +57,8 @@ pub trait FileTree: Send + Sync + fmt::Debug {
 
     /// Returns where a symbolic link or a junction leads, with forward slashes.
     ///
-    /// A target on the same volume that starts at its top starts with `/`; a target with a drive letter or on a
-    /// server is given as Windows wrote it, with the slashes turned.
+    /// What leads to this volume is given relative to the directory of the link, so that it can be followed wherever
+    /// the tree is shown; anything else (another drive letter, a server) as Windows wrote it.
     ///
     /// # Errors
     /// [`FilesError::NotALink`], or why it cannot be read.
