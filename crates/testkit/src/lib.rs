@@ -20,6 +20,7 @@
 
 pub mod corpus;
 mod image;
+pub mod kernel;
 mod skip;
 pub mod tool;
 mod unpack;
