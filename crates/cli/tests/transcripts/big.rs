@@ -1,0 +1,72 @@
+//! Drives beyond the sizes at which 32 bits end: 4 TiB, of which nearly nothing was ever written.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use keyhaven_disk::BlockDevice;
+use keyhaven_fve::EncryptionMethod;
+
+use crate::desk::Desk;
+use crate::made_volume;
+
+const TIB: u64 = 1 << 40;
+
+/// Where the test writes: the start, around 2 TiB (2^32 sectors), beyond it, and the end.
+const PLACES: [u64; 5] = [8192, 2 * TIB - 512, 2 * TIB + 512, 3 * TIB + 4096, 4 * TIB - 1024];
+
+/// What is at each of them: not the same anywhere.
+fn mark(place: u64) -> Vec<u8> {
+    (0..1024u64)
+        .map(|at| ((place / 512 + at / 512) % 251 + at % 5) as u8 | 1)
+        .collect()
+}
+
+/// Makes the drive; `None` where no file can be as large.
+fn drive(desk: &Desk) -> Option<String> {
+    let path = desk.path("big.img");
+    if File::create(desk.path("probe"))
+        .unwrap()
+        .set_len(4 * TIB)
+        .is_err()
+    {
+        eprintln!("SKIPPED: a file cannot have 4 TiB here");
+        return None;
+    }
+    fs::remove_file(desk.path("probe")).unwrap();
+    made_volume::make(&path, 4 * TIB, EncryptionMethod::AesXts128);
+    for place in PLACES {
+        made_volume::write(&path, place, &mark(place));
+    }
+    assert!(
+        fs::metadata(&path).unwrap().blocks() * 512 < 4 << 20,
+        "hardly anything is stored"
+    );
+    Some(desk.arg("big.img"))
+}
+
+#[test]
+fn a_drive_of_4_tib_is_exported() {
+    let desk = Desk::new();
+    let Some(drive) = drive(&desk) else { return };
+    let run = desk
+        .keyhaven([
+            "--json",
+            "export",
+            "--sparse",
+            "--verify",
+            &drive,
+            &desk.arg("out.img"),
+        ])
+        .go()
+        .exits(0);
+    assert_eq!(run.json()["size_bytes"], 4 * TIB);
+    let out = File::open(desk.path("out.img")).unwrap();
+    assert!(out.metadata().unwrap().blocks() * 512 < 4 << 20);
+    for place in PLACES {
+        let mut found = vec![0; 1024];
+        out.read_exact_at(&mut found, place).unwrap();
+        assert!(found == mark(place), "at byte {place}");
+    }
+    let volume = made_volume::open(&desk.path("big.img"));
+    assert_eq!(volume.len_bytes(), 4 * TIB);
+}
