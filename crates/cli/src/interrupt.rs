@@ -44,6 +44,12 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Tells whether the process was asked to stop, and forgets it: the next time asks again, and ends nothing by force.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
     /// Returns an error with exit code 130 once Ctrl-C was pressed.
     pub(crate) fn check(&self) -> Result<(), CliError> {
         if self.is_set() {

@@ -5,6 +5,8 @@
 
 mod advice;
 mod args;
+#[cfg(target_os = "linux")]
+mod background;
 mod commands;
 mod content;
 mod context;
@@ -17,6 +19,8 @@ mod ledger_file;
 mod looking;
 mod medium;
 mod mistyped;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod process;
 mod secret_source;
 mod terminal;

@@ -12,8 +12,12 @@ mod export;
 mod find;
 mod info;
 mod key;
+#[cfg(target_os = "linux")]
+mod lock;
 mod man;
 mod status;
+#[cfg(target_os = "linux")]
+mod unlock;
 mod verify;
 
 /// The one list of verbs, in the order of `--help`. Help, completions and manual pages follow it.
@@ -25,6 +29,10 @@ pub(crate) const ALL: &[Verb] = &[
     status::VERB,
     find::VERB,
     key::VERB,
+    #[cfg(target_os = "linux")]
+    unlock::VERB,
+    #[cfg(target_os = "linux")]
+    lock::VERB,
     export::VERB,
     completions::VERB,
     man::VERB,
