@@ -307,3 +307,52 @@ fn a_device_is_written_over_only_on_purpose() {
         "what lies behind is kept"
     );
 }
+
+#[test]
+fn a_pipe_is_no_place_for_an_image() {
+    let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let desk = Desk::new();
+    let pipe = desk.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let run = export(&desk, &volume, &[&desk.arg("pipe")]).exits(2);
+    assert!(run.stderr.contains("is neither a file nor a drive"), "{run:#?}");
+}
+
+#[test]
+fn a_drive_that_stops_answering_leaves_no_image() {
+    let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let Some(strace) = keyhaven_testkit::tool::find("strace") else {
+        return;
+    };
+    let desk = Desk::new();
+    // From the two hundredth read on, every one fails, as those of a stick do that was pulled out.
+    let run = Command::new(strace)
+        .args(["-f", "-qq", "-o"])
+        .arg(desk.path("trace"))
+        .args(["-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=200+"])
+        .arg(env!("CARGO_BIN_EXE_keyhaven"))
+        .args(["export", "--password", "env:KEYHAVEN_TEST_SECRET"])
+        .arg(volume.image())
+        .arg(desk.path("out.img"))
+        .env(
+            "KEYHAVEN_TEST_SECRET",
+            volume
+                .secret(SecretKind::Password)
+                .expect("the manifest lists one"),
+        )
+        .output()
+        .unwrap();
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(2), "{told}");
+    assert!(
+        told.contains("the drive cannot be read to its end; no image was left behind"),
+        "{told}"
+    );
+    assert!(told.contains("Input/output error"), "{told}");
+    assert!(!desk.path("out.img").exists() && !desk.path("out.img.partial").exists());
+}

@@ -207,6 +207,13 @@ impl Place {
 
 fn refuse_existing(out: &Path) -> Result<(), CliError> {
     match out.symlink_metadata() {
+        Ok(found) if !(found.is_file() || found.is_dir() || found.is_symlink()) => {
+            Err(CliError::could_not(format!(
+                "`{}` is neither a file nor a drive, and an image cannot be written to it",
+                out.display()
+            ))
+            .hint("`keyhaven serve` offers the content to other programs"))
+        }
         Ok(_) => Err(CliError::could_not(format!(
             "`{}` exists already and is not overwritten",
             out.display()
