@@ -23,6 +23,8 @@ pub mod map;
 mod memory;
 pub mod os;
 pub mod partition;
+#[cfg(any(test, feature = "conformance"))]
+pub mod recording;
 mod view;
 mod writable;
 
