@@ -48,9 +48,11 @@ impl Password {
         forms
     }
 
-    /// Returns the form in which a new protector takes it: as it was typed.
-    pub(crate) fn as_typed(&self) -> Secret<32> {
-        hash(self.0.expose_secret().encode_utf16())
+    /// Returns the form that a new protector is made for: composed, because Windows will be given it from a keyboard
+    /// that sends it so, whatever the one does on which it is typed now.
+    pub(crate) fn composed(&self) -> Secret<32> {
+        let composed = Zeroizing::new(self.0.expose_secret().nfc().collect::<String>());
+        hash(composed.encode_utf16())
     }
 
     /// Stretches one of the [`forms`](Self::forms) for one protector, whose salt this is.
@@ -90,5 +92,7 @@ mod tests {
         assert_eq!(composed[0].1, decomposed[1].1);
         assert_eq!(composed[1].1, decomposed[0].1);
         assert_eq!(forms("anaconda\u{a3}").len(), 1);
+        let made_for = Password::new(SecretText::copy_of("cafe\u{301}")).composed();
+        assert_eq!(made_for, composed[0].1);
     }
 }

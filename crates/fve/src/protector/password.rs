@@ -30,13 +30,13 @@ fn unlock(protector: KeyProtector<'_>, credential: &Credential, stretches: &mut 
     opened.map_or(Attempt::WrongKey, Attempt::Opened)
 }
 
-/// Makes a protector for a password as it was typed.
+/// Makes a protector for a password.
 pub(crate) fn seal(
     password: &Password,
     salt: [u8; 16],
     mut sealing: Sealing<'_>,
 ) -> Result<Datum, MetadataError> {
-    let stretched = Password::stretch(&password.as_typed(), &salt);
+    let stretched = Password::stretch(&password.composed(), &salt);
     let copy = sealing.keep(
         role::PROPERTY,
         key_type::STRETCHED_PASSWORD,
