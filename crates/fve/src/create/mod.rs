@@ -20,7 +20,7 @@ mod placement;
 
 use std::io;
 
-use keyhaven_crypto::{Secret, SecretBytes, SectorSize};
+use keyhaven_crypto::{SecretBytes, SectorSize};
 use keyhaven_disk::{ReadError, WritableDevice, WriteError};
 
 use crate::encryption_method::EncryptionMethod;
@@ -30,12 +30,13 @@ use crate::format::boot_template::BootTemplate;
 use crate::format::datum::{Datum, SealedDatum, Utf16, Value, kind, role};
 use crate::format::virtualization::{ExtendedVirtualization, FLAG_1, FLAG_DATA, FLAG_LARGE_SECTORS};
 use crate::guid::Guid;
-use crate::keys::{ExternalKey, FullVolumeEncryptionKey, Password, RecoveryPassword, VolumeMasterKey};
+use crate::keys::{FullVolumeEncryptionKey, VolumeMasterKey};
 use crate::metadata_builder::{MetadataBuilder, MetadataError};
-use crate::protector::{ProtectorKind, Sealing, clear_key, external_key, password, recovery_password};
+use crate::protector::{MakingError, ProtectorKind, clear_key};
 use crate::randomness::{self, Randomness};
-use crate::record::{RecordKey, RecoveryRecord};
+use crate::record::RecoveryRecord;
 
+pub use crate::protector::NewProtector;
 pub use placement::{MOVED_LEN_BYTES, Placement, PlacementError, REGION_LEN_BYTES};
 
 /// The Windows that new metadata say they are from: 11, version 23H2. A volume of that build was looked at.
@@ -43,9 +44,6 @@ const BUILD: u32 = 22631;
 
 /// Windows uses up the first nonce before it stores anything (format spec 3.2).
 const FIRST_NONCE_COUNTER: u32 = 2;
-
-/// What Windows calls every key file's protector.
-const EXTERNAL_KEY_NAME: &str = "ExternalKey";
 
 /// A volume that is to be made.
 #[derive(Debug)]
@@ -67,20 +65,6 @@ pub struct NewVolume {
     pub description: String,
     /// When it is made.
     pub created: FileTime,
-}
-
-/// A way to open a new volume.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum NewProtector {
-    /// A password; how long it has to be is the caller's to decide.
-    Password(Password),
-    /// The 48 digits.
-    RecoveryPassword(RecoveryPassword),
-    /// A key file, whose key is made with the volume and is among its records.
-    ExternalKey,
-    /// Nothing: the key lies open, as on a volume that waits for its protection to be turned on.
-    ClearKey,
 }
 
 /// Why a volume could not be made.
@@ -111,6 +95,15 @@ pub enum CreateError {
         /// Where the metadata copy begins that differs, in bytes.
         offset: u64,
     },
+}
+
+impl From<MakingError> for CreateError {
+    fn from(error: MakingError) -> Self {
+        match error {
+            MakingError::Metadata(error) => Self::Metadata(error),
+            MakingError::Randomness(error) => Self::Randomness(error),
+        }
+    }
 }
 
 impl NewVolume {
@@ -151,47 +144,15 @@ impl NewVolume {
         let mut made = Vec::new();
         let mut records = Vec::new();
         for new in self.protectors {
-            let id = randomness::guid(random)?;
-            let mut sealing = Sealing {
-                id,
-                time,
-                name: None,
-                vmk: &vmk,
-                metadata: &mut metadata,
-            };
-            let (kind, datum, key) = match new {
-                NewProtector::Password(password) => {
-                    let datum = password::seal(&password, randomness::bytes(random)?, sealing)?;
-                    (ProtectorKind::Password, datum, None)
-                }
-                NewProtector::RecoveryPassword(password) => {
-                    let datum = recovery_password::seal(&password, randomness::bytes(random)?, sealing)?;
-                    let key = RecordKey::RecoveryPassword(password);
-                    (ProtectorKind::RecoveryPassword, datum, Some(key))
-                }
-                NewProtector::ExternalKey => {
-                    let key: Secret<32> = randomness::secret(random)?;
-                    sealing.name = Some(EXTERNAL_KEY_NAME);
-                    let datum = external_key::seal(&key, sealing)?;
-                    let name = Some(EXTERNAL_KEY_NAME.to_owned());
-                    let key = ExternalKey::new(id, Some(volume_id), name, time, key);
-                    (
-                        ProtectorKind::StartupKey,
-                        datum,
-                        Some(RecordKey::ExternalKey(key)),
-                    )
-                }
-                NewProtector::ClearKey => {
-                    let mut datum = clear_key::seal(&randomness::secret(random)?, sealing)?;
-                    datum.flags = clear_key::FLAGS_SINCE_CREATION;
-                    (ProtectorKind::ClearKey, datum, None)
-                }
-            };
-            metadata.add(datum);
-            made.push((id, kind));
-            records.extend(key.map(|key| RecoveryRecord {
+            let mut new = new.make(&vmk, &mut metadata, time, random)?;
+            if new.kind == ProtectorKind::ClearKey {
+                new.datum.flags = clear_key::FLAGS_SINCE_CREATION;
+            }
+            metadata.add(new.datum);
+            made.push((new.id, new.kind));
+            records.extend(new.key.map(|key| RecoveryRecord {
                 volume_id,
-                protector_id: id,
+                protector_id: new.id,
                 description: Some(self.description.clone()),
                 modified: time,
                 key,

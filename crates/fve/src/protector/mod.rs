@@ -5,6 +5,7 @@
 pub(crate) mod clear_key;
 pub(crate) mod external_key;
 mod listed;
+pub(crate) mod new;
 pub(crate) mod password;
 pub(crate) mod recovery_password;
 mod seal;
@@ -17,6 +18,8 @@ use crate::format::datum::{Datum, SealedDatum, Value, role};
 use crate::guid::Guid;
 use crate::keys::VolumeMasterKey;
 
+pub(crate) use new::MakingError;
+pub use new::NewProtector;
 pub(crate) use seal::Sealing;
 
 /// Everything that is known about one kind of protector.
