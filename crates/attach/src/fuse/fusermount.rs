@@ -25,6 +25,17 @@ pub(super) enum HelperError {
     Io(io::Error),
 }
 
+/// Tells whether the program can be started.
+pub(super) fn is_installed() -> bool {
+    let asked = Command::new(PROGRAM)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    !matches!(asked, Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Mounts with options in the program's own form, and returns the connection.
 pub(super) fn mount(mountpoint: &Path, options: &str) -> Result<OwnedFd, HelperError> {
     let (ours, theirs) = UnixStream::pair().map_err(HelperError::Io)?;

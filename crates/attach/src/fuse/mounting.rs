@@ -102,9 +102,16 @@ pub fn check_mountpoint(mountpoint: &Path) -> Result<PathBuf, MountError> {
     if fs::read_dir(&mountpoint).map_err(failed)?.next().is_some() {
         return Err(MountError::NotEmpty(mountpoint));
     }
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root && access(&mountpoint, Access::WRITE_OK).is_err() {
-        return Err(MountError::NotAllowed(mountpoint));
+    if !Path::new(DEVICE).exists() {
+        return Err(MountError::NoFuse);
+    }
+    if !rustix::process::geteuid().is_root() {
+        if access(&mountpoint, Access::WRITE_OK).is_err() {
+            return Err(MountError::NotAllowed(mountpoint));
+        }
+        if !fusermount::is_installed() {
+            return Err(MountError::NoHelper);
+        }
     }
     Ok(mountpoint)
 }

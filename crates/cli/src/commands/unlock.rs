@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use clap::{Parser, ValueEnum};
 use keyhaven_attach::Shown;
-use keyhaven_attach::files::{self, Cleanliness, OpenFilesError};
+use keyhaven_attach::files::{self, Cleanliness, FileSystemKind, OpenFilesError};
 use keyhaven_attach::fuse::{self, MountOptions, Mounted, check_mountpoint};
-use keyhaven_disk::content;
+use keyhaven_disk::content::{self, Content};
 use serde::Serialize;
 
 use crate::background;
@@ -31,6 +31,8 @@ pub(super) const VERB: Verb = Verb::of::<Unlock>();
 
 /// The name of the file that `--as-image` shows.
 const IMAGE_NAME: &str = "volume.img";
+
+const CHECK_IN_WINDOWS: &str = "have Windows check it: `chkdsk /f` with its drive letter";
 
 /// Show the files of a drive in a folder, until it is locked again
 ///
@@ -179,24 +181,26 @@ impl Unlock {
 
     /// Refuses to write where Windows is not done with the file system.
     fn check_clean(&self, shown: &Shown, context: &Context) -> Result<(), CliError> {
-        let state = match files::state(&shown.device()) {
+        let (state, hint) = match files::state(&shown.device()) {
             Ok(Cleanliness::Clean) => return Ok(()),
-            Ok(state) => state.to_string(),
             // Not one of those that Windows leaves unfinished; its driver will know.
             Err(OpenFilesError::NotAFileSystem { .. }) => return Ok(()),
-            Err(error) => CliError::chain(&error),
+            Ok(state @ Cleanliness::Hibernated) => (
+                state.to_string(),
+                "shut Windows down completely: hold Shift while you click \"Shut down\"",
+            ),
+            Ok(state) => (state.to_string(), CHECK_IN_WINDOWS),
+            Err(error) => (CliError::chain(&error), CHECK_IN_WINDOWS),
         };
         if self.allow_unclean {
-            context.ui.warn(&format!(
-                "the file system on the drive is written although {state}"
-            ));
+            context
+                .ui
+                .warn(&format!("the drive is written all the same: {state}"));
             return Ok(());
         }
-        Err(
-            CliError::could_not(format!("the file system on the drive must not be written now: {state}"))
-                .hint("shut Windows down completely: hold Shift while you click \"Shut down\", or run `shutdown /s /t 0`")
-                .hint("without `--write` it can be read; `--allow-unclean` writes all the same, and may damage files"),
-        )
+        Err(CliError::could_not(format!("the drive must not be written now: {state}"))
+            .hint(hint)
+            .hint("without `--write` it can be read; `--allow-unclean` writes all the same, and may damage files"))
     }
 
     fn tell(
@@ -271,12 +275,22 @@ impl Showing<'_> {
     fn by_system(self) -> Result<(Held, Option<String>), CliError> {
         let content = content::identify(&self.shown.device());
         let held = system::mount(&self, content)?;
-        Ok((held, Some(content.to_string())))
+        Ok((held, Some(file_system_name(content))))
     }
 
     fn mount_image_on(&self, folder: &Path) -> Result<Mounted, CliError> {
         fuse::mount_image(self.shown.clone(), IMAGE_NAME, folder, self.options)
             .map_err(|error| mount_refusal(&error))
+    }
+}
+
+/// Returns what people call a file system; what is there is known to be one.
+fn file_system_name(content: Content) -> String {
+    match content {
+        Content::Ntfs => FileSystemKind::Ntfs.to_string(),
+        Content::ExFat => FileSystemKind::ExFat.to_string(),
+        Content::Fat12 | Content::Fat16 | Content::Fat32 => FileSystemKind::Fat.to_string(),
+        other => other.to_string(),
     }
 }
 
