@@ -115,6 +115,9 @@ pub enum DataError {
         /// Next state.
         next: u16,
     },
+    /// What was being written when a conversion broke off cannot be read.
+    #[error("what was being written when the conversion of the drive broke off cannot be read")]
+    Journal(#[source] ReadError),
     /// There is no key for the encrypted parts.
     #[error("there is no key for the encrypted parts (method {0:#06x})")]
     NoKey(u16),

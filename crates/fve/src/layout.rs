@@ -78,10 +78,12 @@ pub enum LayoutError {
 const VISTA_PLAIN_LEN_BYTES: u64 = 0x2000;
 
 impl Layout {
+    /// Makes the map; `position` takes the place of what the metadata say about how far the volume is converted.
     pub(crate) fn new(
         volume: &Volume,
         metadata: &Metadata,
         eow: Option<&EowMap>,
+        position: Option<u64>,
     ) -> Result<Self, LayoutError> {
         let len_bytes = volume.size_bytes();
         let sector = volume.sector_size().bytes_u64();
@@ -91,7 +93,7 @@ impl Layout {
             pieces: Vec::new(),
         };
 
-        let encrypted = encrypted_parts(metadata, eow, len_bytes)?;
+        let encrypted = encrypted_parts(metadata, eow, position, len_bytes)?;
         // What lies where it belongs, then, over it, what does not.
         builder.base(&encrypted, eow, volume, metadata)?;
         let region = volume.metadata_region_len_bytes();
@@ -155,6 +157,7 @@ impl Layout {
 fn encrypted_parts(
     metadata: &Metadata,
     eow: Option<&EowMap>,
+    position: Option<u64>,
     len_bytes: u64,
 ) -> Result<Vec<(Range<u64>, bool)>, LayoutError> {
     let block = metadata.block();
@@ -163,7 +166,7 @@ fn encrypted_parts(
         _ if eow.is_some() => return Ok(eow.map(|eow| eow.parts().to_vec()).unwrap_or_default()),
         // Vista, and early metadata without a size, know no part that is left out.
         Conversion::Encrypted if block.version == 1 || block.state_offset == 0 => len_bytes,
-        _ => block.state_offset.min(len_bytes),
+        _ => position.unwrap_or(block.state_offset).min(len_bytes),
     };
     Ok(vec![(0..boundary, true), (boundary..len_bytes, false)])
 }

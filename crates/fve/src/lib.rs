@@ -9,9 +9,11 @@
 //! in as arguments. [`format`](mod@format) is shape without meaning; everything else is meaning.
 #![forbid(unsafe_code)]
 
+pub mod convert;
 mod copies;
 pub mod create;
 mod credential;
+pub mod edit;
 mod encryption_method;
 mod eow;
 mod error;

@@ -4,6 +4,7 @@ use crate::encryption_method::EncryptionMethod;
 use crate::format::FileTime;
 use crate::format::block::InformationBlock;
 use crate::format::datum::{Datum, SealedDatum, Value, role};
+use crate::format::virtualization::ExtendedVirtualization;
 use crate::guid::Guid;
 use crate::keys::{FullVolumeEncryptionKey, VolumeMasterKey};
 use crate::protector::{KeyProtector, ProtectorKind};
@@ -161,6 +162,12 @@ impl Metadata {
     pub(crate) fn has_paused_flag(&self) -> bool {
         self.extended_flags()
             .is_some_and(|flags| flags & FLAG_PAUSED != 0)
+    }
+
+    /// Returns where the log of the conversion that is under way lies, and how long it is, in bytes.
+    pub(crate) fn conversion_log(&self) -> Option<(u64, u64)> {
+        let (_, _, extended) = self.virtualization()?;
+        ExtendedVirtualization::conversion_log(extended)
     }
 
     fn extended_flags(&self) -> Option<u64> {

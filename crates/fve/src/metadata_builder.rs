@@ -64,6 +64,11 @@ impl MetadataBuilder {
         &self.block
     }
 
+    /// Returns the header fields and entries, for good.
+    pub(crate) fn into_block(self) -> InformationBlock {
+        self.block
+    }
+
     /// Returns the header fields and entries, to be changed.
     pub fn block_mut(&mut self) -> &mut InformationBlock {
         &mut self.block

@@ -107,6 +107,11 @@ impl Unlocked {
     pub fn fvek(&self) -> Option<&FullVolumeEncryptionKey> {
         self.fvek.as_ref()
     }
+
+    /// Takes out both keys.
+    pub(crate) fn into_keys(self) -> (Option<VolumeMasterKey>, Option<FullVolumeEncryptionKey>) {
+        (self.vmk, self.fvek)
+    }
 }
 
 impl Volume {
@@ -386,6 +391,14 @@ impl Volume {
     /// # Errors
     /// [`DataError`] where it is not known which parts are encrypted, or how: that is never guessed.
     pub fn data(&self, unlocked: Unlocked) -> Result<UnlockedVolume, DataError> {
+        self.look(&unlocked)
+    }
+
+    /// Shows the plaintext to who needs the keys for more than that.
+    ///
+    /// # Errors
+    /// As [`data`](Self::data).
+    pub fn look(&self, unlocked: &Unlocked) -> Result<UnlockedVolume, DataError> {
         if let Conversion::Unknown { current, next } = unlocked.metadata.conversion() {
             return Err(DataError::UnknownState { current, next });
         }
@@ -394,17 +407,23 @@ impl Volume {
             Some(Ok(map)) => Some(map),
             None => None,
         };
-        let layout = Layout::new(self, &unlocked.metadata, eow)?;
+        let replayed = crate::convert::replayed(&self.device, &unlocked.metadata, unlocked.fvek.as_ref())
+            .map_err(DataError::Journal)?;
+        let (device, position) = match replayed {
+            Some((device, position)) => (device, Some(position)),
+            None => (Arc::clone(&self.device), None),
+        };
+        let layout = Layout::new(self, &unlocked.metadata, eow, position)?;
         let cipher = unlocked.fvek.as_ref().map(|fvek| fvek.cipher(self.sector_size));
         if cipher.is_none() && layout.has_encrypted_parts() {
             return Err(DataError::NoKey(unlocked.metadata.block().dataset.method));
         }
         Ok(UnlockedVolume::new(
-            Arc::clone(&self.device),
+            device,
             layout,
             cipher,
             self.sector_size,
-            NotWritable::judge(self, &unlocked),
+            NotWritable::judge(self, unlocked),
         ))
     }
 

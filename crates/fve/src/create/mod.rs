@@ -127,12 +127,23 @@ impl NewVolume {
     /// # Errors
     /// [`CreateError`]; nothing has been written then.
     pub fn prepare(self, random: &mut Randomness<'_>) -> Result<PreparedVolume, CreateError> {
+        let placement = Placement::new(self.whole_sectors(), self.sector_size, self.cluster)?;
+        self.prepare_at(placement, random)
+    }
+
+    /// Makes the volume's keys and metadata as [`prepare`](Self::prepare) does, for places that a file system has free.
+    ///
+    /// # Errors
+    /// [`CreateError`]; nothing has been written then.
+    pub fn prepare_at(
+        self,
+        placement: Placement,
+        random: &mut Randomness<'_>,
+    ) -> Result<PreparedVolume, CreateError> {
         if self.protectors.is_empty() {
             return Err(CreateError::NoProtector);
         }
-        let sector = self.sector_size.bytes_u64();
-        let len_bytes = self.len_bytes / sector * sector;
-        let placement = Placement::new(len_bytes, self.sector_size, self.cluster)?;
+        let len_bytes = self.whole_sectors();
         let (volume_id, vmk) = (randomness::guid(random)?, VolumeMasterKey::generate(random)?);
         let fvek = FullVolumeEncryptionKey::generate(self.method, random)?;
 
@@ -195,6 +206,11 @@ impl NewVolume {
             region,
             front,
         })
+    }
+
+    fn whole_sectors(&self) -> u64 {
+        let sector = self.sector_size.bytes_u64();
+        self.len_bytes / sector * sector
     }
 
     /// Starts metadata of a volume that is wholly encrypted, without entries.
@@ -296,6 +312,22 @@ impl PreparedVolume {
     #[must_use]
     pub fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    pub(crate) fn sector_size(&self) -> SectorSize {
+        self.sector_size
+    }
+
+    pub(crate) fn vmk(&self) -> &VolumeMasterKey {
+        &self.vmk
+    }
+
+    pub(crate) fn region(&self) -> &[u8] {
+        &self.region
+    }
+
+    pub(crate) fn front(&self) -> &[u8] {
+        &self.front
     }
 
     /// Returns the key of the sectors.

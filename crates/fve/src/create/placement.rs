@@ -50,6 +50,14 @@ pub enum PlacementError {
         /// The size that it would need at least.
         needed: u64,
     },
+    /// A place that was given is none where anything can be kept.
+    #[error("nothing can be kept at bytes {start:#x} to {end:#x} of the volume")]
+    Unusable {
+        /// Where it begins, in bytes.
+        start: u64,
+        /// Where it ends.
+        end: u64,
+    },
     /// The cluster size is none that can be used.
     #[error(
         "clusters of {cluster} bytes cannot be used: expected a power of two from the sector size to 65536, and \
@@ -67,13 +75,7 @@ impl Placement {
     /// # Errors
     /// [`PlacementError`]; the least that a volume can have is about 43 MiB.
     pub fn new(len_bytes: u64, sector_size: SectorSize, cluster: u32) -> Result<Self, PlacementError> {
-        let sector = sector_size.bytes() as u32;
-        if !cluster.is_power_of_two()
-            || !(sector..=MAX_CLUSTER_LEN_BYTES).contains(&cluster)
-            || cluster / sector > 128
-        {
-            return Err(PlacementError::Cluster { cluster });
-        }
+        check_cluster(sector_size, cluster)?;
         let cluster = u64::from(cluster);
         let up = |at: u64| at.next_multiple_of(cluster);
 
@@ -96,6 +98,44 @@ impl Placement {
         })
     }
 
+    /// Takes places that a file system on a volume of `len_bytes` has free, in clusters of `cluster` bytes.
+    ///
+    /// # Errors
+    /// [`PlacementError::Unusable`] unless all begin with a sector, lie behind the moved sectors' old place and inside
+    /// the volume, and none lies on another; [`PlacementError::Cluster`].
+    pub fn at(
+        metadata_offsets: [u64; 3],
+        moved_offset: u64,
+        spare: Range<u64>,
+        len_bytes: u64,
+        sector_size: SectorSize,
+        cluster: u32,
+    ) -> Result<Self, PlacementError> {
+        check_cluster(sector_size, cluster)?;
+        let region = |offset: u64| offset..offset.saturating_add(REGION_LEN_BYTES);
+        let mut places = metadata_offsets.map(region).to_vec();
+        places.push(moved_offset..moved_offset.saturating_add(MOVED_LEN_BYTES));
+        places.push(spare.clone());
+        places.sort_by_key(|place| place.start);
+        let mut free_from = MOVED_LEN_BYTES;
+        for place in places {
+            let starts_sector = place.start.is_multiple_of(sector_size.bytes_u64());
+            if !starts_sector || place.start < free_from || place.end < place.start || place.end > len_bytes {
+                return Err(PlacementError::Unusable {
+                    start: place.start,
+                    end: place.end,
+                });
+            }
+            free_from = place.end;
+        }
+        Ok(Self {
+            metadata_offsets,
+            moved_offset,
+            spare,
+            cluster: u64::from(cluster),
+        })
+    }
+
     /// Returns what a file system on the volume must leave alone: whole clusters, in order, not touching each other.
     #[must_use]
     pub fn reserved(&self) -> [Range<u64>; 3] {
@@ -106,6 +146,18 @@ impl Placement {
             second..up(second + REGION_LEN_BYTES),
             third..up(third + REGION_LEN_BYTES),
         ]
+    }
+}
+
+fn check_cluster(sector_size: SectorSize, cluster: u32) -> Result<(), PlacementError> {
+    let sector = sector_size.bytes() as u32;
+    let fits = cluster.is_power_of_two()
+        && (sector..=MAX_CLUSTER_LEN_BYTES).contains(&cluster)
+        && cluster / sector <= 128;
+    if fits {
+        Ok(())
+    } else {
+        Err(PlacementError::Cluster { cluster })
     }
 }
 

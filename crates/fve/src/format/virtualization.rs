@@ -49,7 +49,40 @@ impl ExtendedVirtualization {
         put(68, &self.spare_len_bytes.to_le_bytes());
         bytes
     }
+
+    /// Returns where the log of a conversion lies and how long it is, in bytes; `None` where there is none.
+    #[must_use]
+    pub fn conversion_log(bytes: &[u8]) -> Option<(u64, u64)> {
+        let offset = u64::from_le_bytes(bytes.get(LOG_OFFSET)?.try_into().ok()?);
+        let len_bytes = u32::from_le_bytes(bytes.get(LOG_LEN)?.try_into().ok()?);
+        (len_bytes > 0).then_some((offset, u64::from(len_bytes)))
+    }
+
+    /// Changes where the log of a conversion lies and how long it is: offset and length in bytes, both 0 for none.
+    ///
+    /// Volumes of Windows 7 do not have this part; where it is needed it is made, for sectors of `sector_size`.
+    pub fn set_conversion_log(bytes: &mut Vec<u8>, (offset, len_bytes): (u64, u64), sector_size: u32) {
+        if bytes.len() < LOG_LEN.end {
+            if len_bytes == 0 {
+                return;
+            }
+            let made = Self {
+                flags: FLAG_1 | FLAG_DATA,
+                sector_size,
+                physical_sector_size: sector_size,
+                build: 0,
+                spare_offset: 0,
+                spare_len_bytes: 0,
+            };
+            *bytes = made.to_bytes().to_vec();
+        }
+        bytes[LOG_OFFSET].copy_from_slice(&offset.to_le_bytes());
+        bytes[LOG_LEN].copy_from_slice(&(len_bytes as u32).to_le_bytes());
+    }
 }
+
+const LOG_OFFSET: std::ops::Range<usize> = 16..24;
+const LOG_LEN: std::ops::Range<usize> = 24..28;
 
 #[cfg(test)]
 mod tests {
