@@ -80,6 +80,12 @@ pub use server::Server;
 pub use session::SessionError;
 pub use tls::{Tls, TlsError};
 
+/// Tells whether an address can be reached from this machine only.
+#[must_use]
+pub fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 /// Why a server did not begin, or did not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

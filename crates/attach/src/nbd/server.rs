@@ -19,16 +19,13 @@ use super::listen::Listener;
 use super::session::Session;
 use super::socket::Socket;
 use super::tls::Tls;
-use super::{ConnectionError, ServeError};
+use super::{ConnectionError, ServeError, is_local};
 
 /// How often whoever runs the server is asked whether to go on.
 const LOOK_UP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
-
-/// How long clients may take the replies to the requests in progress once the server is stopping.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Offers an export to clients.
 #[derive(Debug, Clone)]
@@ -38,13 +35,14 @@ pub struct Server {
     max_clients: usize,
     workers: usize,
     patience: Duration,
+    grace: Duration,
 }
 
 impl Server {
     /// Makes a server of an export, which serves nobody yet.
     ///
     /// Up to 64 clients at a time, each with a worker for each core and one more, up to 8; 15 seconds to get as far as using
-    /// the export.
+    /// the export, 5 to take the last replies when the server stops.
     #[must_use]
     pub fn new(export: Export) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -54,6 +52,7 @@ impl Server {
             max_clients: 64,
             workers: cores.saturating_add(1).min(8),
             patience: Duration::from_secs(15),
+            grace: Duration::from_secs(5),
         }
     }
 
@@ -82,6 +81,13 @@ impl Server {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Sets how long a client may take to receive the replies to its requests in progress once the server is stopping.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
         self
     }
 
@@ -115,7 +121,7 @@ impl Server {
             let accepted = service.accept(scope, &listeners, keep_on);
             drop(listeners);
             service.is_stopping.store(true, Ordering::SeqCst);
-            service.clients.end();
+            service.clients.end(self.grace);
             accepted
         });
         let flushed = match self.export.writable() {
@@ -147,7 +153,7 @@ impl Server {
 
     fn refuse_open_doors(&self, listeners: &[Listener]) -> Result<(), ServeError> {
         let mut addresses = listeners.iter().filter_map(Listener::tcp_address);
-        let open_door = addresses.find(|address| !address.ip().to_canonical().is_loopback());
+        let open_door = addresses.find(|address| !is_local(*address));
         match open_door {
             Some(address) if self.tls.is_none() => Err(ServeError::TlsRequired { address }),
             _ => Ok(()),
@@ -358,14 +364,14 @@ impl Clients {
     }
 
     /// Takes no more requests, waits a while for those in progress, and cuts off who is left.
-    fn end(&self) {
+    fn end(&self, grace: Duration) {
         let connected = self.lock();
         for socket in connected.sockets.values() {
             socket.shut_down(Shutdown::Read);
         }
         let waited = self
             .one_has_left
-            .wait_timeout_while(connected, GRACE, |connected| !connected.sockets.is_empty());
+            .wait_timeout_while(connected, grace, |connected| !connected.sockets.is_empty());
         let (connected, _) = waited.unwrap_or_else(PoisonError::into_inner);
         for socket in connected.sockets.values() {
             socket.shut_down(Shutdown::Both);

@@ -266,6 +266,13 @@ impl Pump {
             }
             self.take_received(buffer)?;
         }
+        if self.client_has_ended && self.connection.is_handshaking() {
+            // It does not trust the certificate, more often than not.
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the client left before TLS had begun",
+            ));
+        }
         Ok(())
     }
 
