@@ -25,6 +25,8 @@ mod process;
 mod secret_source;
 mod terminal;
 mod ui;
+#[cfg(unix)]
+mod unclean;
 mod unlocking;
 mod vault_args;
 

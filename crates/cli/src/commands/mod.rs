@@ -15,6 +15,8 @@ mod key;
 #[cfg(target_os = "linux")]
 mod lock;
 mod man;
+#[cfg(unix)]
+mod serve;
 mod status;
 #[cfg(target_os = "linux")]
 mod unlock;
@@ -33,6 +35,8 @@ pub(crate) const ALL: &[Verb] = &[
     unlock::VERB,
     #[cfg(target_os = "linux")]
     lock::VERB,
+    #[cfg(unix)]
+    serve::VERB,
     export::VERB,
     completions::VERB,
     man::VERB,
