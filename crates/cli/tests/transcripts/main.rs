@@ -10,8 +10,14 @@ mod key_check;
 mod killed;
 mod leaks;
 mod made_volume;
+#[cfg(target_os = "linux")]
+mod mounts;
 mod places;
 mod robustness;
+#[cfg(target_os = "linux")]
+mod shown;
+#[cfg(target_os = "linux")]
+mod system_driver;
 mod transcript;
 mod usage;
 mod wizard;

@@ -98,7 +98,7 @@ impl Held {
     /// Unmounts what people see; whoever uses it is named, and keeps what is open.
     fn leave_sight(&mut self, context: &Context) -> Result<(), CliError> {
         let mountpoint = self.mountpoint().to_owned();
-        match patiently(&mountpoint, Unmounting::IfUnused, context) {
+        match patiently(&mountpoint, context) {
             Ok(()) | Err(UnmountError::NotMounted(_)) => Ok(()),
             Err(UnmountError::Busy(_)) => {
                 context
@@ -110,7 +110,7 @@ impl Held {
                 context.ui.say(
                     "It is out of sight now, and locked when they are done. Ctrl-C again locks it at once.",
                 );
-                match patiently(&mountpoint, Unmounting::Detach, context) {
+                match unmount(&mountpoint, Unmounting::Detach) {
                     Err(UnmountError::NotMounted(_)) => Ok(()),
                     detached => detached.map_err(|error| unmount_refusal(&error)),
                 }
@@ -172,9 +172,9 @@ impl Outer {
 }
 
 /// Unmounts while somebody at the keyboard gets impatient: ending the process now would lose what is being written.
-fn patiently(mountpoint: &Path, how: Unmounting, context: &Context) -> Result<(), UnmountError> {
+fn patiently(mountpoint: &Path, context: &Context) -> Result<(), UnmountError> {
     thread::scope(|scope| {
-        let unmounting = scope.spawn(|| unmount(mountpoint, how));
+        let unmounting = scope.spawn(|| unmount(mountpoint, Unmounting::IfUnused));
         while !unmounting.is_finished() {
             thread::sleep(Duration::from_millis(20));
             if context.interrupt.take() {
