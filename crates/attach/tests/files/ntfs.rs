@@ -1,0 +1,323 @@
+//! NTFS, made and filled by ntfs-3g.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use keyhaven_attach::files::{self, Cleanliness, FileSystemKind, FilesError, Mark, NodeKind, Storage};
+
+use crate::made::{Made, program, set_attribute};
+use crate::model::{Folder, Numbers, check_file, entries, find, text, whole};
+
+const COMPRESSED: u32 = 0x800;
+
+fn programs() -> Option<(PathBuf, PathBuf)> {
+    Some((program("mkntfs")?, program("ntfs-3g")?))
+}
+
+/// A volume that `fill` writes to.
+fn filled(arguments: &[&str], len_mib: u64, options: &str, fill: impl FnOnce(&Path)) -> Option<Made> {
+    let (mkntfs, ntfs_3g) = programs()?;
+    let arguments = [&["-Q", "-F", "-q", "-L", "Häven"], arguments].concat();
+    let made = Made::with(&mkntfs, &arguments, len_mib);
+    made.fill_ntfs(&ntfs_3g, options, fill)?;
+    Some(made)
+}
+
+#[test]
+fn ntfs_has_what_was_put_there() {
+    let tree = Folder::varied(3000);
+    let Some(made) = filled(&[], 48, "big_writes", |top| tree.write_to(top)) else {
+        return;
+    };
+    let found = made.tree();
+    assert_eq!(found.kind(), FileSystemKind::Ntfs);
+    assert_eq!(found.label(), Some("Häven"));
+    let space = found.space();
+    assert_eq!(space.block_len_bytes, 4096);
+    assert!((1 << 20..space.total_bytes).contains(&space.free_bytes.unwrap()));
+    tree.check(&*found);
+    assert_eq!(files::state(&made.device()).unwrap(), Cleanliness::Clean);
+}
+
+#[test]
+fn clusters_of_every_length() {
+    let tree = Folder::varied(150);
+    for (cluster, len_mib) in [("512", 24), ("65536", 64), ("2097152", 512)] {
+        let Some(made) = filled(&["-c", cluster], len_mib, "big_writes", |top| tree.write_to(top)) else {
+            return;
+        };
+        assert_eq!(made.tree().space().block_len_bytes.to_string(), cluster);
+        tree.check(&*made.tree());
+    }
+}
+
+#[test]
+fn sectors_of_4096_bytes() {
+    let tree = Folder::varied(150);
+    let Some(made) = filled(&["-s", "4096"], 48, "big_writes", |top| tree.write_to(top)) else {
+        return;
+    };
+    tree.check(&*made.tree());
+}
+
+#[test]
+fn compressed_files_are_unpacked() {
+    let mut numbers = Numbers::new(3);
+    let mut tree = Folder::default();
+    tree.file("text.txt", text(300_001));
+    tree.file("noise.bin", numbers.noise(200_003));
+    tree.file("zeros.bin", vec![0; 1 << 20]);
+    tree.file("short.txt", text(1000));
+    tree.file("unit.txt", text(65_536));
+    let mut mixed = text(70_000);
+    mixed.extend_from_slice(&numbers.noise(70_000));
+    mixed.extend_from_slice(&[0; 140_000]);
+    mixed.extend_from_slice(&text(70_000));
+    tree.file("mixed.bin", mixed);
+
+    let Some(made) = filled(&[], 24, "compression", |top| {
+        let folder = top.join("packed");
+        fs::create_dir(&folder).unwrap();
+        set_attribute(&folder, "system.ntfs_attrib", &COMPRESSED.to_le_bytes());
+        tree.write_to(&folder);
+    }) else {
+        return;
+    };
+    let found = made.tree();
+    let mut expected = Folder::default();
+    *expected.folder("packed") = tree;
+    expected.check(&*found);
+
+    let text = found.attributes(find(&*found, "packed/text.txt")).unwrap();
+    assert!(
+        text.allocated_bytes < text.len_bytes / 2,
+        "{} of {} bytes: it was not compressed, which this is about",
+        text.allocated_bytes,
+        text.len_bytes
+    );
+}
+
+#[test]
+fn a_large_sparse_file() {
+    const LEN: u64 = 5 << 30;
+    let places = [0u64, 4095, 1 << 20, (1 << 32) - 3, LEN - 10];
+
+    let Some(made) = filled(&[], 16, "big_writes", |top| {
+        let mut file = File::create(top.join("sparse.bin")).unwrap();
+        for place in places {
+            file.seek(SeekFrom::Start(place)).unwrap();
+            file.write_all(b"here it is").unwrap();
+        }
+        file.set_len(LEN).unwrap();
+    }) else {
+        return;
+    };
+    let found = made.tree();
+    let node = find(&*found, "sparse.bin");
+    let attributes = found.attributes(node).unwrap();
+    assert_eq!(attributes.len_bytes, LEN);
+    assert!(attributes.allocated_bytes < 1 << 20);
+    for place in places {
+        let start = place.saturating_sub(100);
+        let mut buf = [1; 300];
+        let count = found.read(node, start, &mut buf).unwrap();
+        let mut expected = [0; 300];
+        for other in places {
+            for (index, byte) in b"here it is".iter().enumerate() {
+                let at = (other + index as u64).wrapping_sub(start) as usize;
+                if let Some(slot) = expected.get_mut(at) {
+                    *slot = *byte;
+                }
+            }
+        }
+        assert_eq!(count as u64, (LEN - start).min(300));
+        assert_eq!(buf[..count], expected[..count], "around byte {place}");
+    }
+}
+
+#[test]
+fn a_file_in_hundreds_of_pieces() {
+    // Two files that grow in turns lie in single clusters, until a list of attributes is needed.
+    let mut numbers = Numbers::new(9);
+    let one = numbers.noise(700 * 512);
+    let other = numbers.noise(700 * 512);
+    let Some(made) = filled(&["-c", "512"], 16, "no_def_opts,silent", |top| {
+        let mut files = [
+            (File::create(top.join("one.bin")).unwrap(), &one),
+            (File::create(top.join("other.bin")).unwrap(), &other),
+        ];
+        for start in (0..one.len()).step_by(512) {
+            for (file, content) in &mut files {
+                file.write_all(&content[start..start + 512]).unwrap();
+                file.sync_data().unwrap();
+            }
+        }
+    }) else {
+        return;
+    };
+    let found = made.tree();
+    let entries = entries(&*found, found.root());
+    check_file(&*found, &entries["one.bin"], &one, "one.bin");
+    check_file(&*found, &entries["other.bin"], &other, "other.bin");
+}
+
+#[test]
+fn links_and_names() {
+    let Some(made) = filled(&[], 16, "big_writes", |top| {
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        fs::create_dir(top.join("Users")).unwrap();
+        fs::write(top.join("a/file.txt"), "content").unwrap();
+        fs::hard_link(top.join("a/file.txt"), top.join("a/b/same.txt")).unwrap();
+        symlink("../file.txt", top.join("a/b/link")).unwrap();
+        // As Windows makes them.
+        let point = |tag: u32, flags: &[u8], target: &str| {
+            let target: Vec<u8> = target.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let len = (target.len() as u16).to_le_bytes();
+            let mut data = [&[0, 0], &len[..], &len, &[0, 0], flags, &target].concat();
+            let mut point = tag.to_le_bytes().to_vec();
+            point.extend_from_slice(&(data.len() as u16).to_le_bytes());
+            point.extend_from_slice(&[0, 0]);
+            point.append(&mut data);
+            point
+        };
+        const JUNCTION: u32 = 0xA000_0003;
+        const SYMLINK: u32 = 0xA000_000C;
+        for (name, is_folder, value) in [
+            ("a/junction", true, point(JUNCTION, &[], "\\??\\C:\\Users")),
+            ("a/b/top", true, point(JUNCTION, &[], "\\??\\C:\\")),
+            (
+                "a/elsewhere",
+                true,
+                point(JUNCTION, &[], "\\??\\D:\\Nothing here"),
+            ),
+            ("a/relative", false, point(SYMLINK, &[1, 0, 0, 0], "b\\same.txt")),
+            (
+                "a/packed",
+                false,
+                [&0x8000_0017u32.to_le_bytes()[..], &[16, 0, 0, 0], &[1; 16]].concat(),
+            ),
+        ] {
+            if is_folder {
+                fs::create_dir(top.join(name)).unwrap();
+            } else {
+                fs::write(top.join(name), "").unwrap();
+            }
+            set_attribute(&top.join(name), "system.ntfs_reparse_data", &value);
+        }
+        fs::write(top.join("Long file name.txt"), "long").unwrap();
+        set_attribute(
+            &top.join("Long file name.txt"),
+            "system.ntfs_dos_name",
+            b"LONGFI~1.TXT",
+        );
+        // A stream of its own beside the content.
+        set_attribute(&top.join("Long file name.txt"), "user.note", b"not shown");
+        set_attribute(
+            &top.join("Long file name.txt"),
+            "system.ntfs_attrib",
+            &(0x1u32 | 0x2 | 0x20).to_le_bytes(),
+        );
+    }) else {
+        return;
+    };
+    let found = made.tree();
+    let file = found.attributes(find(&*found, "a/file.txt")).unwrap();
+    assert_eq!((file.hard_links, file.len_bytes), (2, 7));
+    assert_eq!(find(&*found, "a/file.txt"), find(&*found, "a/b/same.txt"));
+
+    for (path, target) in [
+        ("a/b/link", "../file.txt"),
+        ("a/junction", "../Users"),
+        ("a/b/top", "../.."),
+        ("a/elsewhere", "D:/Nothing here"),
+        ("a/relative", "b/same.txt"),
+    ] {
+        let node = find(&*found, path);
+        assert_eq!(
+            found.attributes(node).unwrap().kind,
+            NodeKind::SymbolicLink,
+            "{path}"
+        );
+        assert_eq!(found.attributes(node).unwrap().len_bytes, target.len() as u64);
+        assert_eq!(found.read_link(node).unwrap(), target, "{path}");
+        let (folder, name) = path.rsplit_once('/').unwrap();
+        let listed = &entries(&*found, find(&*found, folder))[name];
+        assert_eq!(listed.kind, NodeKind::SymbolicLink, "{path}");
+    }
+    assert!(matches!(
+        found.read(find(&*found, "a/packed"), 0, &mut [0; 10]),
+        Err(FilesError::Unsupported {
+            how: Storage::SystemCompression
+        })
+    ));
+
+    // The short name is another way to the file, not another file.
+    let top: Vec<String> = entries(&*found, found.root()).into_keys().collect();
+    assert_eq!(top, ["Long file name.txt", "Users", "a"]);
+    let long = find(&*found, "Long file name.txt");
+    assert_eq!(find(&*found, "longfi~1.txt"), long);
+    let attributes = found.attributes(long).unwrap();
+    assert_eq!(attributes.hard_links, 1);
+    assert!(attributes.is_read_only && attributes.is_hidden && !attributes.is_system);
+    assert_eq!(whole(&*found, long), b"long");
+    // The file system's own files are not there, not even by number.
+    assert_eq!(found.lookup(found.root(), "$MFT").unwrap(), None);
+    assert!(matches!(
+        found.attributes(keyhaven_attach::files::NodeId(1 << 48)),
+        Err(FilesError::NotFound)
+    ));
+}
+
+#[test]
+fn many_threads_read_at_once() {
+    let tree = Folder::varied(100);
+    let Some(made) = filled(&[], 24, "big_writes", |top| tree.write_to(top)) else {
+        return;
+    };
+    let found = made.tree();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| tree.check(&*found));
+        }
+    });
+}
+
+#[test]
+fn sleeping_windows_is_seen() {
+    for (start, expected) in [
+        (&b"HIBR"[..], Cleanliness::Hibernated),
+        (b"hibr", Cleanliness::Hibernated),
+        (b"WAKE", Cleanliness::Clean),
+        (&[0; 4096], Cleanliness::Clean),
+    ] {
+        let Some(made) = filled(&[], 8, "big_writes", |top| {
+            fs::write(top.join("hiberfil.sys"), [start, &[0; 8192]].concat()).unwrap();
+        }) else {
+            return;
+        };
+        assert_eq!(files::state(&made.device()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_volume_that_asks_for_a_check_is_seen() {
+    let Some(mkntfs) = program("mkntfs") else { return };
+    let made = Made::with(&mkntfs, &["-Q", "-F", "-q"], 8);
+    assert_eq!(files::state(&made.device()).unwrap(), Cleanliness::Clean);
+    // Record 3 of the table, which mkntfs puts at cluster 4: its $VOLUME_INFORMATION.
+    let image = fs::read(made.image()).unwrap();
+    let record = &image[4 * 4096 + 3 * 1024..][..1024];
+    let at = record
+        .windows(4)
+        .position(|window| window == [0x70, 0, 0, 0])
+        .unwrap();
+    let flags = 4 * 4096 + 3 * 1024 + at + 0x18 + 10;
+    keyhaven_testkit::patch(made.image(), flags as u64, &[1]);
+    assert_eq!(
+        files::state(&made.device()).unwrap(),
+        Cleanliness::Dirty(Mark::NeedsCheck)
+    );
+}

@@ -1,0 +1,1 @@
+//! Files in volumes that Windows encrypted.
