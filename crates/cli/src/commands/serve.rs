@@ -51,15 +51,15 @@ struct Serve {
     content: ContentArgs,
 
     /// The name that clients ask for; the empty name always works
-    #[arg(long, value_name = "NAME", default_value = "")]
-    export_name: String,
+    #[arg(long, value_name = "NAME")]
+    export_name: Option<String>,
 
     /// Listen at this Unix socket, which only you can connect to
     #[arg(long, value_name = "PATH", help_heading = "Who gets in")]
     socket: Option<PathBuf>,
 
     /// Listen at this TCP port (`127.0.0.1:10809`; 0 takes a free one); an address that other machines can reach needs TLS
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Who gets in")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = tcp_address, help_heading = "Who gets in")]
     tcp: Option<SocketAddr>,
 
     /// Let clients in only under TLS: the server's certificate, a PEM file
@@ -111,7 +111,7 @@ impl Run for Serve {
         let server = self.server(shown, tls)?;
         let uris: Vec<String> = listeners
             .iter()
-            .map(|listener| listener.uri(&self.export_name, self.tls_certificate.is_some()))
+            .map(|listener| listener.uri(self.export_name(), self.tls_certificate.is_some()))
             .collect();
         self.tell(&drive.name, server.export(), &uris, &listeners, context)?;
         let told = Told::new(&context.ui);
@@ -130,6 +130,10 @@ impl Run for Serve {
 }
 
 impl Serve {
+    fn export_name(&self) -> &str {
+        self.export_name.as_deref().unwrap_or_default()
+    }
+
     fn tls(&self) -> Result<Option<Tls>, CliError> {
         let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
             return Ok(None);
@@ -158,13 +162,13 @@ impl Serve {
             Some(_) if nbd::is_local(address) => return Ok(()),
             Some(_) => format!("everybody who can reach {address} can {can_do} the drive"),
             None if nbd::is_local(address) => {
-                format!("all users of this computer can connect to {address} and {can_do} the drive")
+                format!("all users of this computer can connect to a TCP port and {can_do} the drive")
             }
             None => return Err(refusal(&ServeError::TlsRequired { address })),
         };
         context.ui.warn(&match tls {
             Some(_) => format!("{door}; `--tls-client-ca FILE` lets in only those with a certificate"),
-            None => format!("{door}; to a socket (without `--tcp`) only you can"),
+            None => format!("{door}; to a socket, without `--tcp`, only you can"),
         });
         Ok(())
     }
@@ -186,7 +190,7 @@ impl Serve {
 
     fn server(&self, shown: Shown, tls: Option<Tls>) -> Result<Server, CliError> {
         let export = Export::new(shown)
-            .named(&self.export_name)
+            .named(self.export_name())
             .map_err(|error| refusal(&error))?;
         let server = Server::new(export);
         Ok(match tls {
@@ -224,7 +228,7 @@ impl Serve {
                 drive,
                 uri,
                 uris,
-                export_name: &self.export_name,
+                export_name: self.export_name(),
                 size_bytes: export.len_bytes(),
                 read_only: export.is_read_only(),
                 pid: std::process::id(),
@@ -239,7 +243,7 @@ impl Serve {
             // Where a client looks for certificates is its own affair.
             return vec![format!("nbdinfo '{uri}'")];
         }
-        let name = match self.export_name.as_str() {
+        let name = match self.export_name() {
             "" => String::new(),
             name => format!(" -name '{}'", name.replace('\'', "'\\''")),
         };
@@ -258,6 +262,17 @@ impl Serve {
         }
         lines
     }
+}
+
+/// Reads an address with a port; names are not looked up, but for the one that everybody knows.
+fn tcp_address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric
+        .parse()
+        .map_err(|_| "give an address and a port, such as 127.0.0.1:10809 or [::1]:10809".to_owned())
 }
 
 /// Says why a drive is not served, and what to do next.

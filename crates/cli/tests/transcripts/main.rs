@@ -15,6 +15,8 @@ mod mounts;
 mod places;
 mod robustness;
 #[cfg(target_os = "linux")]
+mod serve;
+#[cfg(target_os = "linux")]
 mod shown;
 #[cfg(target_os = "linux")]
 mod system_driver;
