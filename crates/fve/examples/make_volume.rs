@@ -11,6 +11,7 @@
 //!            key-file=FOLDER a new key file, put there
 //!            clear           nothing is needed
 //! --plain IMAGE         fills the volume with a file system's image of exactly its size
+//! --skip-holes          writes nothing where the image has holes: there the volume reads as noise
 //! --cluster BYTES       the cluster size of the file system inside (4096)
 //! --hidden SECTORS      sectors in front of the volume (0)
 //! --description TEXT    the volume's description
@@ -29,12 +30,14 @@ use keyhaven_disk::{BlockDevice, Device, WritableDevice};
 use keyhaven_fve::create::{NewProtector, NewVolume, Placement};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::keys::{Password, RecoveryPassword};
-use keyhaven_fve::{Credential, EncryptionMethod, OpenOptions, RecordKey, Volume, unwatched};
+use keyhaven_fve::{Credential, EncryptionMethod, OpenOptions, RecordKey, Volume, WritableVolume, unwatched};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How much of a plain image is copied at once.
 const CHUNK: usize = 4 << 20;
+/// And between holes that are left.
+const SMALL_CHUNK: usize = 64 << 10;
 
 fn main() -> ExitCode {
     match run() {
@@ -57,6 +60,7 @@ struct Request {
     /// What is not an option: OUT SIZE METHOD SECTOR-SIZE WAY...
     words: Vec<String>,
     plain: Option<PathBuf>,
+    skip_holes: bool,
     cluster: Option<u32>,
     hidden: u32,
     description: Option<String>,
@@ -86,6 +90,7 @@ impl Request {
             let mut value = || args.next().ok_or(format!("{arg} needs a value"));
             match arg.as_str() {
                 "--plain" => request.plain = Some(value()?.into()),
+                "--skip-holes" => request.skip_holes = true,
                 "--cluster" => request.cluster = Some(value()?.parse()?),
                 "--hidden" => request.hidden = value()?.parse()?,
                 "--description" => request.description = Some(value()?),
@@ -166,17 +171,31 @@ fn make(request: &Request) -> Outcome<()> {
     if let Some(plain) = plain {
         let volume = Volume::open(medium.clone(), &OpenOptions::default(), &mut unwatched)?;
         let unlocked = volume.unlock(&Credential::VolumeMasterKey(prepared.into_vmk()))?;
-        let inside = volume.data(unlocked)?.writable(medium)?;
-        let mut chunk = vec![0; CHUNK];
-        let mut at = 0;
-        while at < inside.len_bytes() {
-            let len = usize::try_from(inside.len_bytes() - at).map_or(CHUNK, |left| left.min(CHUNK));
-            plain.read_at(at, &mut chunk[..len])?;
-            inside.write_at(at, &chunk[..len])?;
-            at += len as u64;
-        }
-        inside.flush()?;
+        copy_into(
+            &volume.data(unlocked)?.writable(medium)?,
+            &*plain,
+            request.skip_holes,
+        )?;
     }
+    Ok(())
+}
+
+fn copy_into(inside: &WritableVolume, plain: &dyn BlockDevice, skip_holes: bool) -> Outcome<()> {
+    // Holes begin and end anywhere; what is written are whole sectors.
+    const LARGEST_SECTOR: u64 = 4096;
+    let end = inside.len_bytes();
+    let mut chunk = vec![0; if skip_holes { SMALL_CHUNK } else { CHUNK }];
+    let mut at = 0;
+    while at < end {
+        if skip_holes {
+            at += plain.hole_at(at, end - at) / LARGEST_SECTOR * LARGEST_SECTOR;
+        }
+        let len = usize::try_from(end - at).map_or(chunk.len(), |left| left.min(chunk.len()));
+        plain.read_at(at, &mut chunk[..len])?;
+        inside.write_at(at, &chunk[..len])?;
+        at += len as u64;
+    }
+    inside.flush()?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use keyhaven_fve::{
     ProtectorKind, RecordKey, Unlocked, Volume, VolumeFormat, VolumeState, unwatched,
 };
 use keyhaven_testkit::corpus::{self, SecretKind};
+use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
 const PASSWORD: &str = "correct horse \u{e4}\u{20ac}";
@@ -835,4 +836,33 @@ fn an_edit_keeps_what_it_does_not_understand() {
     let last = odd.len() - 1;
     odd[last] = 1;
     assert!(matches!(MetadataBuilder::read(&odd), Err(MetadataError::NotKept { at }) if at == last));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Damaged metadata are refused, or taken up whole: what was not meant to change never does.
+    #[test]
+    fn damaged_metadata_never_panic_and_are_kept_or_refused(
+        damage in prop::collection::vec((0usize..0x300, any::<u8>()), 1..6),
+        len in prop_oneof![4 => Just(REGION_LEN_BYTES as usize), 1 => 0usize..0x1000],
+    ) {
+        let medium = MemoryDevice::new(vec![0; 44 * MIB as usize]);
+        let prepared = quick(44 * MIB, 2);
+        prepared.write(&medium).expect("written");
+        let mut region = vec![0; REGION_LEN_BYTES as usize];
+        medium.read_at(prepared.placement().metadata_offsets[0], &mut region).expect("readable");
+        for (at, byte) in damage {
+            region[at] = byte;
+        }
+        region.truncate(len);
+        if let Ok(mut builder) = MetadataBuilder::read(&region)
+            && let Ok(sealed) = builder.seal(&prepared.into_vmk(), CREATED)
+        {
+            prop_assert_eq!(sealed.len(), region.len());
+            let read = MetadataBuilder::read(&sealed).expect("what was sealed is well-formed");
+            prop_assert_eq!(read.block().datums.len(), builder.block().datums.len());
+            prop_assert!(read.block().crc32_is_right());
+        }
+    }
 }
