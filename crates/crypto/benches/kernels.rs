@@ -1,14 +1,14 @@
 //! How fast the ciphers and the stretch are, each on every path that this processor has.
 //!
-//! The paths take turns, so that a busy machine slows all alike; what is printed are medians. The last column says how
+//! The paths take turns, so that a busy machine slows all alike; what is printed are medians of processor time. The last column says how
 //! many times faster than the portable twin the path is that the processor would choose. Arguments pick ciphers by
 //! a part of their name: `cargo bench -p keyhaven-crypto --bench kernels -- XTS`.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyhaven_crypto::paths::{self, Instructions, Path};
-use keyhaven_crypto::{Secret, SectorCipher, SectorSize, stretch};
+use keyhaven_crypto::{STRETCH_BATCH, Secret, SectorCipher, SectorSize, stretch, stretch_many};
 
 const BUFFER_BYTES: usize = 1 << 20;
 const TURNS: usize = 31;
@@ -21,9 +21,6 @@ struct Buffer([u8; BUFFER_BYTES]);
 
 /// Applies a cipher in one direction to the run of sectors at a byte offset.
 type Direction = fn(&SectorCipher, u64, &mut [u8]);
-
-/// Stretches one key.
-type Stretch = fn(&Secret<32>, &[u8; 16]) -> Secret<32>;
 
 /// Makes a cipher on a path; `None` where the processor lacks the instructions.
 type Make = fn(Path, SectorSize) -> Option<SectorCipher>;
@@ -77,13 +74,36 @@ fn main() {
     }
 
     if wanted("stretch") {
-        let (initial, salt) = (Secret::from([7; 32]), [9; 16]);
-        let ways = [Some(stretch as Stretch), Some(paths::stretch)];
-        let rates = medians(STRETCH_TURNS, &ways, |stretch| {
-            timed(|| drop(black_box(stretch(&initial, &salt))))
-        })
-        .map(|time| time.map(|time| 1.0 / time.as_secs_f64()));
-        println!("{:<39}{}", "stretches a second, one at a time", columns(&rates));
+        println!(
+            "\n{:<40}{:>10}{:>10}{:>8}",
+            "stretches a second, one core", "kernel", "portable", "ratio"
+        );
+        let (initials, salt) = (
+            (0..STRETCH_BATCH as u8)
+                .map(|i| Secret::from([i; 32]))
+                .collect::<Vec<_>>(),
+            [9; 16],
+        );
+        let one: [Option<&dyn Fn()>; 2] = [
+            Some(&|| drop(black_box(stretch(&initials[0], &salt)))),
+            Some(&|| drop(black_box(paths::stretch(&initials[0], &salt)))),
+        ];
+        let many: [Option<&dyn Fn()>; 2] = [
+            Some(&|| drop(black_box(stretch_many(&initials, &salt)))),
+            Some(&|| {
+                initials
+                    .iter()
+                    .for_each(|initial| drop(black_box(paths::stretch(initial, &salt))))
+            }),
+        ];
+        for (name, count, ways) in [
+            ("one at a time", 1, one),
+            ("many side by side", STRETCH_BATCH, many),
+        ] {
+            let rates = medians(STRETCH_TURNS, &ways, |way| timed(way))
+                .map(|time| time.map(|time| count as f64 / time.as_secs_f64()));
+            println!("{name:<40}{}", columns(&rates));
+        }
     }
 }
 
@@ -132,8 +152,20 @@ fn pass(cipher: &SectorCipher, apply: Direction) -> Duration {
     })
 }
 
+/// Returns the processor time that this thread has used for `work`: what others do meanwhile counts less than in time
+/// that passed.
+#[cfg(unix)]
 fn timed(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
+    use rustix::time::{ClockId, clock_gettime};
+    let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("no time before zero");
+    let start = now();
+    work();
+    now() - start
+}
+
+#[cfg(not(unix))]
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = std::time::Instant::now();
     work();
     start.elapsed()
 }

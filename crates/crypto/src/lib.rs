@@ -6,7 +6,7 @@
 //!
 //! - [`Secret`], [`SecretBytes`], [`SecretText`]: memory that is locked, left out of core dumps and wiped;
 //! - [`ccm`]: the boxes that keys are wrapped in;
-//! - [`stretch`]: the 2^20 rounds between a password and a key;
+//! - [`stretch`], [`stretch_many`]: the 2^20 rounds between a password and a key;
 //! - [`SectorCipher`]: chosen once per volume, works on runs of sectors.
 
 mod arch;
@@ -25,4 +25,4 @@ mod xts;
 pub use digest::sha256;
 pub use secret::{Secret, SecretBytes, SecretText};
 pub use sector::{SectorCipher, SectorSize};
-pub use stretch::{STRETCH_ROUNDS, stretch};
+pub use stretch::{STRETCH_BATCH, STRETCH_ROUNDS, stretch, stretch_many};

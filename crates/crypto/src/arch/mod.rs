@@ -12,6 +12,8 @@ mod x86_64;
 #[cfg(not(target_arch = "x86_64"))]
 use crate::secret::Secret;
 use crate::sector::Mode;
+#[cfg(not(target_arch = "x86_64"))]
+use crate::stretch::STRETCH_BATCH;
 
 /// A mode of operation that a volume's cipher keeps.
 type BoxedMode = Box<dyn Mode + Send + Sync>;
@@ -38,7 +40,7 @@ pub(crate) fn fastest(make: impl Fn(Instructions) -> Option<BoxedMode>) -> Optio
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{cbc, elephant, stretch, xts};
+pub(crate) use x86_64::{cbc, elephant, stretch, stretch_batch, xts};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn xts<const N: usize>(_: Instructions, _: &Secret<N>, _: &Secret<N>) -> Option<BoxedMode> {
@@ -57,5 +59,14 @@ pub(crate) fn elephant<const N: usize>(_: Instructions, _: &Secret<N>, _: &Secre
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn stretch(_: &Secret<32>, _: &[u8; 16], _: u64) -> Option<Secret<32>> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stretch_batch(
+    _: [&Secret<32>; STRETCH_BATCH],
+    _: &[u8; 16],
+    _: u64,
+) -> Option<[Secret<32>; STRETCH_BATCH]> {
     None
 }

@@ -16,7 +16,7 @@ use cbc::Cbc;
 use elephant::Elephant;
 use keys::{ROUND_KEYS_128, ROUND_KEYS_256};
 use narrow::Narrow;
-pub(crate) use sha_stretch::stretch;
+pub(crate) use sha_stretch::{stretch, stretch_batch};
 use vector::{AesVector, WordVector};
 use wide::Wide;
 use xts::Xts;
