@@ -9,3 +9,4 @@ mod made;
 mod model;
 mod ntfs;
 mod real_volumes;
+mod split_table;

@@ -106,6 +106,21 @@ impl Folder {
         }
     }
 
+    /// What is in a folder of this computer.
+    pub(crate) fn read_from(path: &Path) -> Self {
+        let mut folder = Self::default();
+        for entry in fs::read_dir(path).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                *folder.folder(&name) = Self::read_from(&entry.path());
+            } else {
+                folder.file(&name, fs::read(entry.path()).unwrap());
+            }
+        }
+        folder
+    }
+
     /// Writes all of it into a folder of this computer.
     pub(crate) fn write_to(&self, path: &Path) {
         for (name, item) in &self.0 {

@@ -51,7 +51,7 @@ impl Geometry {
             None => None,
         };
         let record_len = record_len
-            .filter(|len| RECORD_LEN.contains(len) && len % 512 == 0)
+            .filter(|len| RECORD_LEN.contains(len) && len.is_multiple_of(512))
             .and_then(|len| usize::try_from(len).ok())
             .ok_or("the boot sector gives file records of an impossible length")?;
 

@@ -59,6 +59,9 @@ const DEPTH_MAX: usize = 256;
 /// The longest link of Services for UNIX, in bytes.
 const INTERIX_LEN_MAX: u64 = 16 * 1024;
 
+/// Unpacked units, by file and number.
+type RecentUnits = Recent<(u64, u64), Arc<[u8]>>;
+
 /// An NTFS volume.
 pub(super) struct NtfsTree {
     volume: Volume,
@@ -66,7 +69,7 @@ pub(super) struct NtfsTree {
     label: Option<String>,
     free_bytes: OnceLock<Option<u64>>,
     files: Mutex<Recent<u64, Arc<File>>>,
-    units: Mutex<Recent<(u64, u64), Arc<[u8]>>>,
+    units: Mutex<RecentUnits>,
 }
 
 impl NtfsTree {
@@ -151,7 +154,7 @@ impl NtfsTree {
         };
         Ok(match target {
             Target::Relative(path) | Target::AsWritten(path) => path,
-            Target::Absolute { volume, path } => match self.from_top(file, volume.as_deref(), &path) {
+            Target::Absolute { volume, path } => match self.relative_to(file, volume.as_deref(), &path) {
                 Some(relative) => relative,
                 None => match volume {
                     Some(volume) => format!("{volume}/{path}"),
@@ -163,7 +166,7 @@ impl NtfsTree {
 
     /// Says a path from the top of this volume relative to the directory of a link. Links with a drive letter may
     /// lead to another volume: they are taken to stay on this one only if there is something at their end.
-    fn from_top(&self, link: &File, volume: Option<&str>, path: &str) -> Option<String> {
+    fn relative_to(&self, link: &File, volume: Option<&str>, path: &str) -> Option<String> {
         let names = || path.split('/').filter(|name| !name.is_empty());
         let mut node = self.root;
         for name in names() {
@@ -213,9 +216,7 @@ impl NtfsTree {
             offset += now as u64;
         }
         // Bits past the end are set.
-        let padding = len * 8 - clusters;
         let free = (len * 8).checked_sub(used)?.min(clusters);
-        let _ = padding;
         free.checked_mul(self.volume.cluster_len())
     }
 }

@@ -176,7 +176,7 @@ pub(super) fn put_back(bytes: &mut [u8]) -> Result<(), &'static str> {
     const SHORT: &str = "its update sequence does not fit into it";
     let start = usize::from(u16_at(bytes, 4).ok_or(SHORT)?);
     let count = usize::from(u16_at(bytes, 6).ok_or(SHORT)?);
-    if count != bytes.len() / STRIDE + 1 || bytes.len() % STRIDE != 0 {
+    if count != bytes.len() / STRIDE + 1 || !bytes.len().is_multiple_of(STRIDE) {
         return Err(SHORT);
     }
     let sequence = bytes

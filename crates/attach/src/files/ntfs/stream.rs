@@ -321,3 +321,187 @@ fn read_unit(
     }
     Ok(unpacked.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const CLUSTER_LEN: usize = 512;
+
+    /// A volume in memory, of which every cluster is filled with its number.
+    struct Disk(Vec<u8>);
+
+    impl Disk {
+        fn new(clusters: u8) -> Self {
+            Self((0..clusters).flat_map(|number| [number; CLUSTER_LEN]).collect())
+        }
+    }
+
+    impl Clusters for Disk {
+        fn cluster_len(&self) -> u64 {
+            CLUSTER_LEN as u64
+        }
+
+        fn clusters(&self) -> u64 {
+            (self.0.len() / CLUSTER_LEN) as u64
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+            keyhaven_disk::BlockDevice::read_at(&self.0, offset, buf)
+        }
+    }
+
+    #[derive(Default)]
+    struct KeptUnits(RefCell<HashMap<u64, Arc<[u8]>>>);
+
+    impl Units for KeptUnits {
+        fn get(&self, unit: u64) -> Option<Arc<[u8]>> {
+            self.0.borrow().get(&unit).cloned()
+        }
+
+        fn keep(&self, unit: u64, bytes: &Arc<[u8]>) {
+            self.0.borrow_mut().insert(unit, bytes.clone());
+        }
+    }
+
+    fn stream(flags: u16, unit_exponent: u8, runs: &[u8], len: u64, initialized: u64, disk: &Disk) -> Stream {
+        let attribute = Attribute {
+            kind: 0x80,
+            instance: 0,
+            flags,
+            name: &[],
+            value: Value::Clusters(Piece {
+                lowest_vcn: 0,
+                runs,
+                unit_exponent,
+                allocated: 0,
+                len,
+                initialized,
+            }),
+        };
+        Stream::begin(&attribute, disk).unwrap()
+    }
+
+    fn read(stream: &Stream, disk: &Disk, offset: u64, len: usize) -> Result<Vec<u8>, FilesError> {
+        let mut buf = vec![0xEE; len];
+        let units = KeptUnits::default();
+        let count = stream.read(disk, &units, &|| "it".to_owned(), offset, &mut buf)?;
+        buf.truncate(count);
+        Ok(buf)
+    }
+
+    #[test]
+    fn what_was_not_written_is_zeros() {
+        let disk = Disk::new(9);
+        // 4 clusters from the third on; 600 bytes of 1,500 were written.
+        let stream = stream(0, 0, &[0x11, 4, 3], 1500, 600, &disk);
+        let mut expected = vec![3; 512];
+        expected.extend_from_slice(&[4; 88]);
+        expected.resize(1500, 0);
+        for (offset, len) in [
+            (0, 2000),
+            (500, 300),
+            (599, 2),
+            (600, 10),
+            (1400, 200),
+            (1500, 1),
+            (9999, 1),
+        ] {
+            let found = read(&stream, &disk, offset, len).unwrap();
+            let rest = expected.get(offset as usize..).unwrap_or_default();
+            assert_eq!(found, rest[..rest.len().min(len)], "{len} from {offset}");
+        }
+    }
+
+    #[test]
+    fn holes_are_zeros_and_a_list_that_ends_early_is_damage() {
+        let disk = Disk::new(9);
+        let stream = stream(0x8000, 0, &[0x11, 1, 3, 0x01, 1, 0x11, 1, 2], 2048, 2048, &disk);
+        let found = read(&stream, &disk, 0, 1536).unwrap();
+        assert_eq!(found, [[3; 512], [0; 512], [5; 512]].concat());
+        assert!(matches!(
+            read(&stream, &disk, 0, 1537),
+            Err(FilesError::Damaged { .. })
+        ));
+    }
+
+    #[test]
+    fn compressed_units() {
+        let unit_len = 16 * CLUSTER_LEN;
+        let content: Vec<u8> = (0..unit_len).map(|index| (index / 100) as u8).collect();
+        let mut packed = Vec::new();
+        for chunk in content.chunks(4096) {
+            lznt1::compress(chunk, &mut packed);
+        }
+        packed.resize(packed.len().next_multiple_of(CLUSTER_LEN), 0);
+        let stored = packed.len() / CLUSTER_LEN;
+        assert!(stored < 16);
+        let mut disk = Disk::new(100);
+        disk.0[20 * CLUSTER_LEN..][..packed.len()].copy_from_slice(&packed);
+
+        // A packed unit, one of zeros, one stored as it is, and a packed one that the list ends with.
+        let short = stored as u8;
+        let runs = [0x11, short, 20, 0x01, 32 - short, 0x11, 16, 30, 0x11, short, 0xE2];
+        let len = 4 * unit_len as u64 - 5;
+        let stream = stream(LZNT1, 4, &runs, len, len, &disk);
+        let mut expected = content.clone();
+        expected.resize(2 * unit_len, 0);
+        expected.extend((50..66).flat_map(|number| [number; CLUSTER_LEN]));
+        expected.extend_from_slice(&content);
+        expected.truncate(len as usize);
+        assert!(read(&stream, &disk, 0, 1 << 20).unwrap() == expected);
+        let at = unit_len - 3;
+        assert!(read(&stream, &disk, at as u64, 10).unwrap() == expected[at..at + 10]);
+        assert_eq!(stream.runs(), 4);
+    }
+
+    #[test]
+    fn units_that_cannot_be_are_damage() {
+        let disk = Disk::new(100);
+        let hole_inside = stream(
+            LZNT1,
+            4,
+            &[0x11, 1, 1, 0x01, 1, 0x11, 1, 2, 0x01, 13],
+            8192,
+            8192,
+            &disk,
+        );
+        assert!(matches!(
+            read(&hole_inside, &disk, 0, 10),
+            Err(FilesError::Damaged { what }) if what.contains("hole in its middle")
+        ));
+        let garbage = stream(LZNT1, 4, &[0x11, 1, 99, 0x01, 15], 8192, 8192, &disk);
+        assert!(matches!(
+            read(&garbage, &disk, 0, 10),
+            Err(FilesError::Damaged { what }) if what.contains("compressed unit 0")
+        ));
+        let ends = stream(LZNT1, 4, &[0x01, 16], 3 * 8192, 3 * 8192, &disk);
+        assert!(read(&ends, &disk, 8191, 1).is_ok());
+        assert!(matches!(
+            read(&ends, &disk, 8191, 2),
+            Err(FilesError::Damaged { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let disk = Disk::new(9);
+        let encrypted = stream(ENCRYPTED, 0, &[0x11, 1, 1], 10, 10, &disk);
+        assert!(matches!(
+            read(&encrypted, &disk, 0, 1),
+            Err(FilesError::Encrypted)
+        ));
+        for (flags, exponent) in [(2, 4), (LZNT1, 0), (LZNT1, 12), (LZNT1, 200)] {
+            let unknown = stream(flags, exponent, &[0x11, 1, 1], 10, 10, &disk);
+            assert!(matches!(
+                read(&unknown, &disk, 0, 1),
+                Err(FilesError::Unsupported {
+                    how: Storage::Compression { unit_exponent }
+                }) if unit_exponent == exponent
+            ));
+        }
+    }
+}
