@@ -10,11 +10,12 @@ use super::plan::{Batch, Kept, Plan};
 use super::{ACTIVE, ConvertError, Direction, PAUSED, UsedSpace};
 use crate::create::REGION_LEN_BYTES;
 use crate::format::FileTime;
+use crate::format::block::InformationBlock;
 use crate::format::boot_sector;
 use crate::format::datum::Value;
 use crate::format::virtualization::ExtendedVirtualization;
 use crate::keys::{FullVolumeEncryptionKey, VolumeMasterKey};
-use crate::metadata::{Conversion, Integrity};
+use crate::metadata::{Conversion, Integrity, Metadata};
 use crate::metadata_builder::MetadataBuilder;
 use crate::randomness::{self, Randomness};
 use crate::state::VolumeFormat;
@@ -111,7 +112,8 @@ impl Converter {
         let sector = sector_size.bytes_u64();
         let len_bytes = medium.len_bytes() / sector * sector;
         check_kind(volume, &unlocked, len_bytes, direction)?;
-        let mut metadata = read_again(volume, &unlocked)?;
+        let region = read_again(volume, &unlocked)?;
+        let mut metadata = MetadataBuilder::read(&region)?;
         let conversion = unlocked.metadata().conversion();
         let log = unlocked.metadata().conversion_log();
         let moved = unlocked.metadata().virtualized(sector).ok_or(VISTA)?;
@@ -172,6 +174,7 @@ impl Converter {
             now,
             medium,
         };
+        converter.make_copies_alike(&region)?;
         converter.take_up(conversion, log)?;
         converter.activate()?;
         Ok(converter)
@@ -252,6 +255,20 @@ impl Converter {
         }
         let _ = watch(self.progress());
         Ok(Outcome::Done)
+    }
+
+    /// Brings copies that were not written any more to the content of the one in use. From now on all of them say the
+    /// same, and nothing that an old one needs is missing when it comes to be read.
+    fn make_copies_alike(&self, region: &[u8]) -> Result<(), ConvertError> {
+        for offset in self.metadata.block().metadata_offsets {
+            let mut there = vec![0; region.len()];
+            // What cannot be read is written again too: that is how a drive replaces a bad sector.
+            if self.medium.read_at(offset, &mut there).is_err() || there != region {
+                self.medium.write_at(offset, region)?;
+                self.medium.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Does the steps that broke off.
@@ -534,22 +551,21 @@ fn check_kind(
 }
 
 /// Reads the copy that the keys belong to once more, to be changed.
-fn read_again(volume: &Volume, unlocked: &Unlocked) -> Result<MetadataBuilder, ConvertError> {
+fn read_again(volume: &Volume, unlocked: &Unlocked) -> Result<Vec<u8>, ConvertError> {
     let wanted = unlocked.metadata().block().actual_sha256;
-    let mut problem = None;
     for offset in unlocked.metadata().block().metadata_offsets {
         let mut region = vec![0; REGION_LEN_BYTES as usize];
-        if let Err(error) = volume.device().read_at(offset, &mut region) {
-            problem = Some(ConvertError::Read(error));
-            continue;
-        }
-        match MetadataBuilder::read(&region) {
-            Ok(metadata) if metadata.block().actual_sha256 == wanted => return Ok(metadata),
-            Ok(_) => {}
-            Err(error) => problem = Some(ConvertError::Metadata(error)),
+        // Of a torn copy the entries may be whole and the checks be old.
+        let is_whole = |block: &InformationBlock| block.actual_sha256 == wanted && block.crc32_is_right();
+        if volume.device().read_at(offset, &mut region).is_ok()
+            && let Ok(block) = InformationBlock::read(&region)
+            && is_whole(&block)
+            && Metadata::new(block).integrity(unlocked.vmk()) == Integrity::Right
+        {
+            return Ok(region);
         }
     }
-    Err(problem.unwrap_or(ConvertError::Unproven))
+    Err(ConvertError::Unproven)
 }
 
 fn metadata_regions(metadata: &MetadataBuilder) -> Vec<Range<u64>> {
