@@ -79,6 +79,12 @@ impl Recorder {
         }))
     }
 
+    /// Makes another recorder with the content of this one and nothing recorded, without copying it.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::from_pages(self.record().now.clone())
+    }
+
     /// Returns a copy of all that reads back now.
     #[must_use]
     pub fn content(&self) -> Vec<u8> {

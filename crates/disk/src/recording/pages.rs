@@ -17,7 +17,11 @@ pub(super) struct Pages {
 
 impl Pages {
     pub(super) fn of(bytes: &[u8]) -> Self {
+        let zeros = Arc::new([0; PAGE]);
         let pages = bytes.chunks(PAGE).map(|chunk| {
+            if chunk.iter().all(|byte| *byte == 0) {
+                return Arc::clone(&zeros);
+            }
             let mut page = [0; PAGE];
             page[..chunk.len()].copy_from_slice(chunk);
             Arc::new(page)

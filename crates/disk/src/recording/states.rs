@@ -149,11 +149,13 @@ fn plans(epochs: &[Epoch], limit: usize, numbers: &mut Numbers) -> Vec<Plan> {
         return evenly_spaced(chosen, limit);
     }
 
+    let count: usize = epochs.iter().map(|epoch| epoch.writes.len()).sum();
+    let tears = (limit / count.max(1)).clamp(4, 1000);
     let mut more: Vec<Plan> = Vec::new();
     for (epoch, Epoch { writes, .. }) in epochs.iter().enumerate() {
         more.extend(subsets(epoch, writes.len(), limit, numbers));
         for (write, (offset, bytes)) in writes.iter().enumerate() {
-            more.extend(torn(epoch, write, sector_count(*offset, bytes), numbers));
+            more.extend(torn(epoch, write, sector_count(*offset, bytes), tears, numbers));
         }
     }
     numbers.shuffle(&mut more);
@@ -208,8 +210,9 @@ fn subsets(epoch: usize, count: usize, limit: usize, numbers: &mut Numbers) -> V
     plans
 }
 
-/// Returns ways in which a write of `sectors` sectors tears, with all writes before it there, or some of them.
-fn torn(epoch: usize, write: usize, sectors: usize, numbers: &mut Numbers) -> Vec<Plan> {
+/// Returns ways in which a write of `sectors` sectors tears, some `tears` of them by chance, with all writes before it
+/// there, or some of them.
+fn torn(epoch: usize, write: usize, sectors: usize, tears: usize, numbers: &mut Numbers) -> Vec<Plan> {
     if sectors < 2 {
         return Vec::new();
     }
@@ -218,7 +221,7 @@ fn torn(epoch: usize, write: usize, sectors: usize, numbers: &mut Numbers) -> Ve
         kept.insert((0..count).collect());
         kept.insert((sectors - count..sectors).collect());
     }
-    for _ in 0..4 {
+    for _ in 0..tears {
         let cut = 1 + numbers.below(sectors as u64 - 1) as usize;
         kept.insert((0..cut).collect());
         kept.insert((0..sectors).filter(|_| numbers.below(2) == 0).collect());
