@@ -169,6 +169,7 @@ impl Filesystem for Files {
             // An older kernel does without.
             let _ = config.add_capabilities(capability);
         }
+        buffer::agree(config);
         Ok(())
     }
 

@@ -124,8 +124,7 @@ impl Filesystem for Image {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Whoever opens the file with O_DIRECT gets several requests under way.
         let _ = config.add_capabilities(InitFlags::FUSE_ASYNC_DIO);
-        // In both cases the refused value is the most that is possible, and kept.
-        let _ = config.set_max_write(u32::try_from(buffer::LEN_MAX).unwrap_or(u32::MAX));
+        buffer::agree(config);
         Ok(())
     }
 
