@@ -6,6 +6,9 @@ use crate::block::{Aes, BATCH_BLOCKS, Block, index_block, keyed, xor_all};
 use crate::secret::Secret;
 use crate::sector::Mode;
 
+/// Sectors encrypted at a time; as many of the smallest are a batch to decrypt.
+const LANES: usize = BATCH_BLOCKS / 32;
+
 pub(crate) struct Cbc<C> {
     cipher: C,
 }
@@ -16,8 +19,8 @@ impl<C: Aes> Cbc<C> {
     }
 
     /// Returns the start values of the sectors from byte `offset` on.
-    fn start_values(&self, offset: u64, sector_size: usize) -> [Block; BATCH_BLOCKS / 32] {
-        let mut starts = [Block::default(); BATCH_BLOCKS / 32];
+    fn start_values(&self, offset: u64, sector_size: usize) -> [Block; LANES] {
+        let mut starts = [Block::default(); LANES];
         for (start, offset) in starts.iter_mut().zip((offset..=u64::MAX).step_by(sector_size)) {
             *start = index_block(offset);
         }
@@ -54,8 +57,8 @@ impl<C: Aes> Mode for Cbc<C> {
         let mut offset = offset;
 
         let (blocks, _) = Array::slice_as_chunks_mut(run);
-        for batch in blocks.chunks_mut(BATCH_BLOCKS) {
-            // A sector's blocks depend on each other, so the lanes are sectors.
+        // A sector's blocks depend on each other, so the lanes are sectors.
+        for batch in blocks.chunks_mut(LANES * blocks_per_sector) {
             let mut chain = self.start_values(offset, sector_size);
             offset += batch.len() as u64 * 16;
             let sectors = batch.len() / blocks_per_sector;

@@ -4,10 +4,12 @@ use super::keys::{BATCH_SECTORS, BatchBlocks, Schedule};
 use super::vector::{AesVector, LANES};
 use crate::sector::Mode;
 
-/// Blocks of each sector that are brought together at a time to be encrypted.
-const COLUMNS: usize = 16;
-/// The bytes of them; every sector size is a multiple.
-const COLUMNS_BYTES: usize = 16 * COLUMNS;
+/// Blocks of each sector that are encrypted side by side at a time: all of the smallest, a piece of a larger one.
+const PIECE: usize = 32;
+
+/// A piece of each sector, in lines of the cache.
+#[repr(align(64))]
+struct Pieces([[[u8; 16]; PIECE]; BATCH_SECTORS]);
 
 pub(super) struct Cbc<V: AesVector, const R: usize> {
     v: V,
@@ -71,64 +73,82 @@ impl<V: AesVector, const R: usize> Cbc<V, R> {
     #[inline(always)]
     fn encrypt_run(&self, offset: u64, sector_size: usize, run: &mut [u8]) {
         let mut offset = offset;
-        let mut rows = [[[0; 16]; BATCH_SECTORS]; COLUMNS + 1];
         for batch in run.chunks_mut(BATCH_SECTORS * sector_size) {
             let sectors = batch.len() / sector_size;
-            rows[COLUMNS] = self
+            let mut chained = self
                 .key
                 .encrypt_numbers(self.v, offset, sector_size as u64, sectors);
             offset = offset.wrapping_add(batch.len() as u64);
-            for at in (0..sector_size).step_by(COLUMNS_BYTES) {
-                rows[0] = rows[COLUMNS];
-                gather(batch, sector_size, at, &mut rows);
-                match sectors.div_ceil(V::BLOCKS) {
-                    1 => self.encrypt_rows::<1>(1, &mut rows),
-                    2 => self.encrypt_rows::<2>(1, &mut rows),
-                    3..=4 => self.encrypt_rows::<4>(1, &mut rows),
-                    registers => self.encrypt_rows::<LANES>(registers.div_ceil(LANES), &mut rows),
+            let (blocks, _) = batch.as_chunks_mut::<16>();
+            match blocks.as_chunks_mut::<PIECE>().0.try_into() {
+                Ok(whole) if sector_size == 16 * PIECE => {
+                    self.encrypt_pieces(sectors, &mut chained, whole);
                 }
-                scatter(&rows, sector_size, at, batch);
+                _ => self.encrypt_staged(sector_size / 16, &mut chained, blocks),
             }
         }
     }
 
-    /// Encrypts row by row, each chained to the one before, `groups` times `L` registers of it.
+    /// Encrypts sectors a piece at a time, which is brought together first: blocks that lie a large power of two apart
+    /// would drive each other out of the cache.
     #[inline(always)]
-    fn encrypt_rows<const L: usize>(&self, groups: usize, rows: &mut [BatchBlocks; COLUMNS + 1]) {
-        let v = self.v;
-        for at in 0..COLUMNS {
-            let [before, row] = &mut rows[at..at + 2] else {
-                return;
-            };
-            let (before, _) = V::registers(before.as_flattened()).as_chunks::<L>();
-            let (row, _) = V::registers_mut(row.as_flattened_mut()).as_chunks_mut::<L>();
-            for (group, before) in row.iter_mut().zip(before).take(groups) {
-                let mut state = v.load_all(group);
-                v.xor_all(&mut state, &v.load_all(before));
-                self.key.encrypt(v, &mut state);
-                v.store_all(group, state);
+    fn encrypt_staged(&self, sector_blocks: usize, chained: &mut BatchBlocks, blocks: &mut [[u8; 16]]) {
+        let mut pieces = Pieces([[[0; 16]; PIECE]; BATCH_SECTORS]);
+        let Pieces(pieces) = &mut pieces;
+        for at in (0..sector_blocks).step_by(PIECE) {
+            let sectors = blocks.chunks_exact(sector_blocks);
+            let count = sectors.len();
+            for (piece, sector) in pieces.iter_mut().zip(sectors) {
+                piece.copy_from_slice(&sector[at..at + PIECE]);
+            }
+            self.encrypt_pieces(count, chained, pieces);
+            for (piece, sector) in pieces.iter().zip(blocks.chunks_exact_mut(sector_blocks)) {
+                sector[at..at + PIECE].copy_from_slice(piece);
             }
         }
     }
-}
 
-/// Brings together the same blocks of all sectors, from byte `at` of each: a row for each block. The row in front is
-/// left alone.
-#[inline(always)]
-fn gather(sectors: &[u8], sector_size: usize, at: usize, rows: &mut [BatchBlocks; COLUMNS + 1]) {
-    for (lane, sector) in sectors.chunks_exact(sector_size).enumerate() {
-        for (row, block) in rows[1..].iter_mut().zip(sector[at..].as_chunks().0) {
-            row[lane] = *block;
+    /// Encrypts at least the first `count` pieces. `chained` is what their first blocks are chained to, and then their
+    /// last blocks.
+    #[inline(always)]
+    fn encrypt_pieces(
+        &self,
+        count: usize,
+        chained: &mut BatchBlocks,
+        pieces: &mut [[[u8; 16]; PIECE]; BATCH_SECTORS],
+    ) {
+        match count.div_ceil(V::BLOCKS) {
+            1 => self.encrypt_groups::<1>(1, chained, pieces),
+            2 => self.encrypt_groups::<2>(1, chained, pieces),
+            3..=4 => self.encrypt_groups::<4>(1, chained, pieces),
+            registers => self.encrypt_groups::<LANES>(registers.div_ceil(LANES), chained, pieces),
         }
     }
-}
 
-/// Puts the blocks back where they belong.
-#[inline(always)]
-fn scatter(rows: &[BatchBlocks; COLUMNS + 1], sector_size: usize, at: usize, sectors: &mut [u8]) {
-    for (lane, sector) in sectors.chunks_exact_mut(sector_size).enumerate() {
-        for (row, block) in rows[1..].iter().zip(sector[at..].as_chunks_mut().0) {
-            *block = row[lane];
+    /// Encrypts a block of each piece at a time, in `groups` groups of `L` registers: while one group waits for its
+    /// last round, the next can begin.
+    #[inline(always)]
+    fn encrypt_groups<const L: usize>(
+        &self,
+        groups: usize,
+        chained: &mut BatchBlocks,
+        pieces: &mut [[[u8; 16]; PIECE]; BATCH_SECTORS],
+    ) {
+        let v = self.v;
+        let (chained, _) = V::registers_mut(chained.as_flattened_mut()).as_chunks_mut::<L>();
+        for at in 0..PIECE {
+            let pieces = pieces.chunks_exact_mut(L * V::BLOCKS);
+            for (pieces, chained) in pieces.zip(chained.iter_mut()).take(groups) {
+                let mut state = v.load_all(chained);
+                for (lane, pieces) in state.iter_mut().zip(pieces.chunks_exact(V::BLOCKS)) {
+                    *lane = v.xor(*lane, v.load_column(pieces, at));
+                }
+                self.key.encrypt(v, &mut state);
+                for (lane, pieces) in state.iter().zip(pieces.chunks_exact_mut(V::BLOCKS)) {
+                    v.store_column(pieces, at, *lane);
+                }
+                v.store_all(chained, state);
+            }
         }
     }
 }

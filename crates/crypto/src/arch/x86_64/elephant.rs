@@ -39,7 +39,7 @@ impl<V: AesVector, W: WordVector, const R: usize> Elephant<V, W, R> {
     fn sector_keys(&self, offset: u64, step: u64) -> BatchBlocks {
         let mut keys = [[0; 16]; BATCH_SECTORS];
         let mut offset = offset;
-        for [low, high] in keys.as_chunks_mut().0 {
+        for [low, high] in keys.as_chunks_mut().0.iter_mut().take(W::WORDS) {
             *low = u128::from(offset).to_le_bytes();
             *high = *low;
             // The second half differs in its last byte.
@@ -56,22 +56,28 @@ impl<V: AesVector, W: WordVector, const R: usize> Elephant<V, W, R> {
 
 impl<V: AesVector, W: WordVector, const R: usize> Mode for Elephant<V, W, R> {
     fn decrypt(&self, offset: u64, sector_size: usize, run: &mut [u8]) {
+        let mut words = self.diffuser.words();
+        let words = &mut words[..sector_size / 16];
         let mut offset = offset;
-        for batch in run.chunks_mut(W::WORDS * sector_size) {
-            let keys = self.sector_keys(offset, sector_size as u64);
+        for batch in run.chunks_mut(BATCH_SECTORS * sector_size) {
             self.cbc.decrypt(offset, sector_size, batch);
-            self.diffuser.undo(&keys, sector_size, batch);
-            offset = offset.wrapping_add(batch.len() as u64);
+            for sectors in batch.chunks_mut(W::WORDS * sector_size) {
+                let keys = self.sector_keys(offset, sector_size as u64);
+                self.diffuser.undo(&keys, sector_size, sectors, words);
+                offset = offset.wrapping_add(sectors.len() as u64);
+            }
         }
     }
 
     fn encrypt(&self, offset: u64, sector_size: usize, run: &mut [u8]) {
+        let mut words = self.diffuser.words();
+        let words = &mut words[..sector_size / 16];
         let mut offset = offset;
         for batch in run.chunks_mut(BATCH_SECTORS * sector_size) {
             let start = offset;
             for sectors in batch.chunks_mut(W::WORDS * sector_size) {
                 let keys = self.sector_keys(offset, sector_size as u64);
-                self.diffuser.apply(&keys, sector_size, sectors);
+                self.diffuser.apply(&keys, sector_size, sectors, words);
                 offset = offset.wrapping_add(sectors.len() as u64);
             }
             self.cbc.encrypt(start, sector_size, batch);
@@ -84,12 +90,16 @@ struct Diffuser<W> {
 }
 
 impl<W: WordVector> Diffuser<W> {
-    fn undo(&self, keys: &BatchBlocks, sector_size: usize, sectors: &mut [u8]) {
+    /// Makes room for the words of sectors of any size.
+    #[inline(always)]
+    fn words(&self) -> [Four<W>; MAX_FOURS] {
+        [[self.w.zero(); 4]; MAX_FOURS]
+    }
+
+    fn undo(&self, keys: &BatchBlocks, sector_size: usize, sectors: &mut [u8], words: &mut [Four<W>]) {
         self.w.within(
             #[inline(always)]
             || {
-                let mut words = [[self.w.zero(); 4]; MAX_FOURS];
-                let words = &mut words[..sector_size / 16];
                 self.gather(sectors, sector_size, None, words);
                 self.undo_b(words);
                 self.undo_a(words);
@@ -98,12 +108,10 @@ impl<W: WordVector> Diffuser<W> {
         );
     }
 
-    fn apply(&self, keys: &BatchBlocks, sector_size: usize, sectors: &mut [u8]) {
+    fn apply(&self, keys: &BatchBlocks, sector_size: usize, sectors: &mut [u8], words: &mut [Four<W>]) {
         self.w.within(
             #[inline(always)]
             || {
-                let mut words = [[self.w.zero(); 4]; MAX_FOURS];
-                let words = &mut words[..sector_size / 16];
                 self.gather(sectors, sector_size, Some(keys), words);
                 self.apply_a(words);
                 self.apply_b(words);

@@ -69,6 +69,16 @@ impl AesVector for Narrow {
     }
 
     #[inline(always)]
+    fn load_column<const S: usize>(self, sectors: &[[[u8; 16]; S]], at: usize) -> __m128i {
+        self.load(&sectors[0][at])
+    }
+
+    #[inline(always)]
+    fn store_column<const S: usize>(self, sectors: &mut [[[u8; 16]; S]], at: usize, register: __m128i) {
+        self.store(&mut sectors[0][at], register);
+    }
+
+    #[inline(always)]
     fn shift_in(self, before: __m128i, _: __m128i) -> __m128i {
         before
     }

@@ -66,6 +66,10 @@ pub(super) trait AesVector: Vector {
 
     /// Fills every block of a register with the same one.
     fn broadcast(self, block: &[u8; 16]) -> Self::Register;
+    /// Fills a register with block `at` of as many sectors.
+    fn load_column<const S: usize>(self, sectors: &[[[u8; 16]; S]], at: usize) -> Self::Register;
+    /// Undoes [`AesVector::load_column`].
+    fn store_column<const S: usize>(self, sectors: &mut [[[u8; 16]; S]], at: usize, register: Self::Register);
     /// Puts the last block of `before` in front of `after`, whose own last one falls out.
     fn shift_in(self, before: Self::Register, after: Self::Register) -> Self::Register;
 

@@ -65,6 +65,17 @@ impl AesVector for Wide<true> {
     const BLOCKS: usize = 2;
 
     #[inline(always)]
+    fn load_column<const S: usize>(self, sectors: &[[[u8; 16]; S]], at: usize) -> __m256i {
+        self.join(&sectors[0][at], &sectors[1][at])
+    }
+
+    #[inline(always)]
+    fn store_column<const S: usize>(self, sectors: &mut [[[u8; 16]; S]], at: usize, register: __m256i) {
+        let [first, second, ..] = sectors else { return };
+        self.part(register, &mut first[at], &mut second[at]);
+    }
+
+    #[inline(always)]
     fn first_tweaks(self, start: &[u8; 16]) -> [__m256i; LANES] {
         let both = self.broadcast(start);
         let pair = self.merge(both, self.times_alpha_to::<1, 63>(both));
@@ -101,6 +112,12 @@ impl AesVector for Wide<true> {
 
 impl Wide<true> {
     instructions! {
+        fn join(first: &[u8; 16], second: &[u8; 16]) -> __m256i {
+            _mm256_loadu2_m128i(second.as_ptr().cast(), first.as_ptr().cast())
+        }
+        fn part(register: __m256i, first: &mut [u8; 16], second: &mut [u8; 16]) {
+            _mm256_storeu2_m128i(second.as_mut_ptr().cast(), first.as_mut_ptr().cast(), register)
+        }
         fn merge(first: __m256i, second: __m256i) -> __m256i { _mm256_blend_epi32::<0b1111_0000>(first, second) }
         fn times_alpha_to<const POWER: i32, const REST: i32>(tweaks: __m256i) -> __m256i {{
             // What each 64-bit half shifts out: the lower one's goes into the upper, the upper one's is reduced.
