@@ -1,6 +1,6 @@
 //! What a client may ask for before the first command: the shapes of options, and of the answers to them.
 //!
-//! Bytes on one side, structures on the other; what is allowed when is the [handshake](super::handshake)'s to know.
+//! Bytes on one side, structures on the other; what is allowed when is the handshake's to know.
 //! All numbers are big-endian. Source: the NBD protocol, "Fixed newstyle negotiation" and "Option haggling".
 
 /// The first eight bytes that a server says: `NBDMAGIC`.
