@@ -81,7 +81,7 @@ pub enum Storage {
     Deduplication,
     /// Not on this drive: in the cloud, a server's archive, or a container's image.
     Elsewhere {
-        /// The tag of the reparse point, or 0 where only the attributes say so.
+        /// The tag of the reparse point, which says where.
         reparse_tag: u32,
     },
     /// In a form of compression that is not LZNT1.
@@ -101,7 +101,6 @@ impl fmt::Display for Storage {
         match self {
             Self::SystemCompression => f.write_str("in Windows' compression of system files (CompactOS)"),
             Self::Deduplication => f.write_str("in the store of Windows Server's data deduplication"),
-            Self::Elsewhere { reparse_tag: 0 } => f.write_str("somewhere else than on this drive"),
             Self::Elsewhere { reparse_tag } => {
                 write!(
                     f,

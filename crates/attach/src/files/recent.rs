@@ -43,23 +43,28 @@ impl<K: Copy + Eq + Hash, V: Clone> Recent<K, V> {
         if let Some(before) = self.kept.remove(&key) {
             self.weight -= before.weight;
         }
-        while self.weight.saturating_add(weight) > self.weight_max {
-            let Some(oldest) = self
-                .kept
-                .iter()
-                .min_by_key(|(_, kept)| kept.used)
-                .map(|(key, _)| *key)
-            else {
-                break;
-            };
-            if let Some(gone) = self.kept.remove(&oldest) {
-                self.weight -= gone.weight;
-            }
+        if self.weight.saturating_add(weight) > self.weight_max {
+            self.make_room(weight);
         }
         self.clock += 1;
         self.weight = self.weight.saturating_add(weight);
         let used = self.clock;
         self.kept.insert(key, Kept { value, weight, used });
+    }
+
+    /// Lets go of the oldest, and of some more: looking for them costs the same for one as for many.
+    fn make_room(&mut self, weight: u64) {
+        let mut by_age: Vec<(u64, K)> = self.kept.iter().map(|(key, kept)| (kept.used, *key)).collect();
+        by_age.sort_unstable_by_key(|(used, _)| *used);
+        let aim = self.weight_max - self.weight_max / 4;
+        for (_, key) in by_age {
+            if self.weight.saturating_add(weight) <= aim {
+                break;
+            }
+            if let Some(gone) = self.kept.remove(&key) {
+                self.weight -= gone.weight;
+            }
+        }
     }
 }
 

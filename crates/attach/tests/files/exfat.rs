@@ -18,7 +18,7 @@ fn filled(len_mib: u64, tree: &Folder) -> Option<Made> {
 
 #[test]
 fn exfat_has_what_was_put_there() {
-    let tree = Folder::varied(2000);
+    let tree = Folder::varied(700);
     let Some(made) = filled(64, &tree) else { return };
     let found = made.tree();
     assert_eq!(found.kind(), FileSystemKind::ExFat);

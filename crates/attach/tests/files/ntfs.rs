@@ -142,8 +142,8 @@ fn a_large_sparse_file() {
 fn a_file_in_hundreds_of_pieces() {
     // Two files that grow in turns lie in single clusters, until a list of attributes is needed.
     let mut numbers = Numbers::new(9);
-    let one = numbers.noise(700 * 512);
-    let other = numbers.noise(700 * 512);
+    let one = numbers.noise(300 * 512);
+    let other = numbers.noise(300 * 512);
     let Some(made) = filled(&["-c", "512"], 16, "no_def_opts,silent", |top| {
         let mut files = [
             (File::create(top.join("one.bin")).unwrap(), &one),
@@ -193,6 +193,7 @@ fn links_and_names() {
                 true,
                 point(JUNCTION, &[], "\\??\\D:\\Nothing here"),
             ),
+            ("a/above", false, point(SYMLINK, &[1, 0, 0, 0], "\\..\\..\\Users")),
             ("a/relative", false, point(SYMLINK, &[1, 0, 0, 0], "b\\same.txt")),
             (
                 "a/packed",
@@ -233,6 +234,7 @@ fn links_and_names() {
         ("a/junction", "../Users"),
         ("a/b/top", "../.."),
         ("a/elsewhere", "D:/Nothing here"),
+        ("a/above", "../Users"),
         ("a/relative", "b/same.txt"),
     ] {
         let node = find(&*found, path);
@@ -320,4 +322,51 @@ fn a_volume_that_asks_for_a_check_is_seen() {
         files::state(&made.device()).unwrap(),
         Cleanliness::Dirty(Mark::NeedsCheck)
     );
+}
+
+#[test]
+fn an_unfinished_log_is_seen() {
+    let Some(mkntfs) = program("mkntfs") else { return };
+    let made = Made::with(&mkntfs, &["-Q", "-F", "-q"], 8);
+    // mkntfs fills the log with ones, and nothing else of that length.
+    let image = fs::read(made.image()).unwrap();
+    let log = image
+        .chunks(4096)
+        .position(|cluster| cluster.iter().all(|byte| *byte == 0xFF))
+        .unwrap() as u64
+        * 4096;
+    let restart_page = |number: u8, version: u8, client: u16, flags: u16| {
+        let mut page = [0; 512];
+        page[..4].copy_from_slice(b"RSTR");
+        page[0x18] = 0x30;
+        page[0x1C] = version;
+        page[0x30] = number;
+        page[0x3C..0x3E].copy_from_slice(&client.to_le_bytes());
+        page[0x3E..0x40].copy_from_slice(&flags.to_le_bytes());
+        page
+    };
+    let unfinished = Cleanliness::Dirty(Mark::UnfinishedLog);
+    for (first, second, expected) in [
+        (restart_page(1, 1, 0, 0), [0xFF; 512], unfinished.clone()),
+        (restart_page(1, 1, 0, 2), [0xFF; 512], Cleanliness::Clean),
+        (restart_page(1, 1, 0xFFFF, 0), [0xFF; 512], Cleanliness::Clean),
+        // The newer page counts.
+        (
+            restart_page(1, 1, 0, 2),
+            restart_page(2, 1, 0, 0),
+            unfinished.clone(),
+        ),
+        (
+            restart_page(3, 1, 0, 2),
+            restart_page(2, 1, 0, 0),
+            Cleanliness::Clean,
+        ),
+        // As Windows leaves it that shuts down fast.
+        (restart_page(1, 2, 0, 2), [0xFF; 512], unfinished.clone()),
+        ([0; 512], [0; 512], unfinished),
+    ] {
+        keyhaven_testkit::patch(made.image(), log, &first);
+        keyhaven_testkit::patch(made.image(), log + 4096, &second);
+        assert_eq!(files::state(&made.device()).unwrap(), expected);
+    }
 }

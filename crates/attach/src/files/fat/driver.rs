@@ -23,6 +23,9 @@ pub(super) trait Driver: FileSystem<DeviceError = ReadError> + Send {
 
     /// Returns whether the volume says that it was not closed.
     fn was_dirty(&self) -> bool;
+
+    /// Returns the length of a cluster in bytes.
+    fn cluster_len(&self) -> u64;
 }
 
 impl Driver for FatFs<Blocks> {
@@ -33,6 +36,10 @@ impl Driver for FatFs<Blocks> {
     fn was_dirty(&self) -> bool {
         Self::was_dirty(self)
     }
+
+    fn cluster_len(&self) -> u64 {
+        u64::from(self.info().cluster_size())
+    }
 }
 
 impl Driver for ExFatFs<Blocks> {
@@ -42,6 +49,10 @@ impl Driver for ExFatFs<Blocks> {
 
     fn was_dirty(&self) -> bool {
         Self::was_dirty(self)
+    }
+
+    fn cluster_len(&self) -> u64 {
+        self.info().cluster_size()
     }
 }
 

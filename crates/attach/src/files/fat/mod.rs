@@ -49,6 +49,9 @@ const RUNS_STEPS: [usize; 3] = [1 << 8, 1 << 13, 1 << 18];
 const NAMES_KEPT: u64 = 200_000;
 const DIRECTORIES_KEPT: u64 = 50_000;
 
+/// More entries than a directory has on a volume that is not made to harm.
+const ENTRIES_MAX: usize = 1 << 20;
+
 /// A label is eleven characters; this holds any.
 const LABEL_LEN_MAX: usize = 64;
 
@@ -58,6 +61,8 @@ struct FatTree<D> {
     medium: Arc<Medium>,
     root: NodeId,
     label: Option<String>,
+    cluster_len: u64,
+    /// Counted when it is asked for: that reads the whole map of free clusters.
     space: OnceLock<Space>,
     driver: Mutex<Pinned<D>>,
     maps: Mutex<Recent<u64, Arc<Map>>>,
@@ -175,6 +180,7 @@ impl<D: Driver> FatTree<D> {
             medium,
             root: NodeId(driver.root().get()),
             label: label.filter(|label| !label.is_empty()),
+            cluster_len: driver.cluster_len().max(1),
             space: OnceLock::new(),
             driver: Mutex::new(Pinned {
                 driver,
@@ -241,9 +247,9 @@ impl<D: Driver> FatTree<D> {
         let mut cursor = DirCursor::START;
         while let Some(entry) = driver.readdir(id, cursor).map_err(failed)? {
             let next = entry.next_cursor();
-            if next.into_raw() <= cursor.into_raw() {
+            if next.into_raw() <= cursor.into_raw() || entries.len() >= ENTRIES_MAX {
                 return Err(FilesError::Damaged {
-                    what: format!("folder {}: it runs in a circle", directory.0),
+                    what: format!("folder {}: it does not end", directory.0),
                 });
             }
             cursor = next;
@@ -316,7 +322,7 @@ impl<D: Driver> FileTree for FatTree<D> {
                 Err(_) => Space {
                     total_bytes: self.medium.device().len_bytes(),
                     free_bytes: None,
-                    block_len_bytes: 512,
+                    block_len_bytes: u32::try_from(self.cluster_len).unwrap_or(u32::MAX),
                 },
             })
     }
@@ -359,14 +365,16 @@ impl<D: Driver> FileTree for FatTree<D> {
             FileType::Dir => NodeKind::Directory,
             _ => NodeKind::File,
         };
-        let block_len = u64::from(self.space().block_len_bytes.max(1));
         Ok(Attributes {
             kind,
             len_bytes: match kind {
                 NodeKind::File => metadata.len(),
                 _ => 0,
             },
-            allocated_bytes: metadata.len().div_ceil(block_len).saturating_mul(block_len),
+            allocated_bytes: metadata
+                .len()
+                .div_ceil(self.cluster_len)
+                .saturating_mul(self.cluster_len),
             created: metadata.created().and_then(time),
             modified: metadata.modified().and_then(time),
             changed: None,

@@ -167,9 +167,17 @@ impl NtfsTree {
     /// Says a path from the top of this volume relative to the directory of a link. Links with a drive letter may
     /// lead to another volume: they are taken to stay on this one only if there is something at their end.
     fn relative_to(&self, link: &File, volume: Option<&str>, path: &str) -> Option<String> {
-        let names = || path.split('/').filter(|name| !name.is_empty());
+        let mut names = Vec::new();
+        for name in path.split('/') {
+            match name {
+                "" | "." => {}
+                // There is nothing above the top, least of all on the computer that shows it.
+                ".." => _ = names.pop(),
+                name => names.push(name),
+            }
+        }
         let mut node = self.root;
-        for name in names() {
+        for name in &names {
             match self.lookup(node, name) {
                 Ok(Some(next)) => node = next,
                 _ if volume.is_none() => break,
@@ -187,7 +195,7 @@ impl NtfsTree {
             parent = self.file(NodeId(parent)).ok()?.parent?;
         }
         let mut relative: Vec<&str> = vec![".."; ups];
-        relative.extend(names());
+        relative.extend(names);
         Some(if relative.is_empty() {
             ".".to_owned()
         } else {

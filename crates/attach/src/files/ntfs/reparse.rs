@@ -46,8 +46,9 @@ pub(super) fn node_kind(tag: u32, is_directory: bool) -> NodeKind {
 pub(super) fn content_is_here(tag: Option<u32>, file_attributes: u32) -> Result<(), FilesError> {
     let is_elsewhere = file_attributes & (OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS) != 0;
     let how = match tag {
-        None if !is_elsewhere => return Ok(()),
-        None => Storage::Elsewhere { reparse_tag: 0 },
+        // Without a reparse point nothing could bring the content here: programs set these attributes for their own
+        // reasons.
+        None => return Ok(()),
         Some(WOF) => Storage::SystemCompression,
         Some(DEDUP) => Storage::Deduplication,
         // Files of a cloud that are on the drive in full keep the tag and lose the attributes.
@@ -219,10 +220,7 @@ mod tests {
             Ok(()) => None,
         };
         assert_eq!(refused(None, 0x20), None);
-        assert_eq!(
-            refused(None, OFFLINE),
-            Some(Storage::Elsewhere { reparse_tag: 0 })
-        );
+        assert_eq!(refused(None, OFFLINE), None);
         assert_eq!(refused(Some(WOF), 0x20), Some(Storage::SystemCompression));
         assert_eq!(refused(Some(DEDUP), 0x20), Some(Storage::Deduplication));
         assert_eq!(refused(Some(0x9000_601A), 0x20), None);

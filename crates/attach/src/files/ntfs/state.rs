@@ -90,6 +90,8 @@ fn is_log_empty(tree: &NtfsTree) -> Result<bool, FilesError> {
         let area = u16_at(&page, 0x18).and_then(|at| page.get(usize::from(at)..));
         let read = area.and_then(|area| {
             let is_clean = u16_at(area, 12)? == NO_CLIENT || u16_at(area, 14)? & VOLUME_IS_CLEAN != 0;
+            // Windows 8 and later go back to version 1.1 only when they let go of the volume.
+            let is_clean = is_clean && u16_at(&page, 0x1C)? < 2;
             Some((u64_at(area, 0)?, is_clean))
         });
         newest = newest.max(read);
