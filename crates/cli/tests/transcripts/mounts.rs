@@ -186,8 +186,12 @@ fn what_is_written_is_encrypted_and_on_the_drive() {
         .read_at(40 << 20, &mut found)
         .unwrap();
     assert_eq!(&found, b"written through a mount");
-    let raw = fs::read(&drive).unwrap();
-    assert!(!raw.windows(23).any(|window| window == found), "not in the clear");
+    let mut raw = [0; 23];
+    File::open(&drive)
+        .unwrap()
+        .read_exact_at(&mut raw, 40 << 20)
+        .unwrap();
+    assert_ne!(raw, found, "on the drive it is encrypted");
 }
 
 #[test]
@@ -297,7 +301,7 @@ fn a_damaged_file_system_is_not_written_unless_told() {
     let desk = Desk::new();
     fs::create_dir(desk.path("mounted")).unwrap();
     // Its makers left out nearly everything: there is a boot sector of NTFS, and noise.
-    let copy = copy_of(&volume.image());
+    let copy = copy_of(volume.image());
     let copy = copy.to_str().unwrap();
     let arguments = ["unlock", "--as-image", "--write", copy, &desk.arg("mounted")];
     let run = desk.with(SecretKind::Password, &arguments, &volume).exits(2);
@@ -484,6 +488,42 @@ fn a_failure_at_the_start_is_the_background_s_answer_too() {
         .exits(1);
     assert!(run.stderr.contains("does not open"), "{run:#?}");
     assert!(!is_mounted(&desk.path("mounted")));
+}
+
+#[test]
+fn a_password_is_asked_for_on_the_terminal_that_is_then_left() {
+    let (Some(volume), Some(script)) = (corpus::volume_or_skip("cs-aes-xts-128"), tool::find("script"))
+    else {
+        return;
+    };
+    if !kernel::has_fuse() {
+        return;
+    }
+    let desk = Desk::new();
+    fs::create_dir(desk.path("mounted")).unwrap();
+    let line = format!(
+        "{} unlock --background --as-image {} {} --password",
+        env!("CARGO_BIN_EXE_keyhaven"),
+        image(&volume),
+        desk.arg("mounted"),
+    );
+    let mut terminal = Command::new(script)
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"anaconda\n").unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    drop(keyboard);
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{seen}");
+    assert!(seen.contains("Password of the drive: "), "{seen}");
+    assert!(seen.contains("` locks it again."), "{seen}");
+    // The terminal is gone, and the drive is still there.
+    assert!(desk.path("mounted/volume.img").exists());
+    desk.keyhaven(["lock", &desk.arg("mounted")]).go().exits(0);
 }
 
 /// What root does in a name space of its own: users get at FUSE through fusermount3, whatever this machine allows.
