@@ -10,6 +10,7 @@ mod background;
 mod commands;
 mod content;
 mod context;
+mod depositing;
 mod drive;
 mod error;
 mod interrupt;

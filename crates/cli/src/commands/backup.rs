@@ -2,35 +2,20 @@
 
 mod wizard;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use jiff::Timestamp;
-use keyhaven_backup::destination::{
-    Destination, FileDestination, PdfDestination, PrintDestination, ProvenCopy, SaveContext, SaveError,
-    UsbDestination, VaultDestination, folder_for, save_and_prove,
-};
-use keyhaven_backup::ledger::time_text;
-use keyhaven_backup::paper::Paper;
-use keyhaven_backup::place::{self, Place};
-use keyhaven_backup::policy;
+use keyhaven_backup::place::Place;
 use keyhaven_backup::receipt::Receipt;
-use keyhaven_backup::text::{self, RenderContext, Style};
-use keyhaven_backup::vault::Encoding;
-use keyhaven_disk::os::Host;
-use keyhaven_fve::format::FileTime;
-use keyhaven_fve::{OpenOptions, ProtectorKind, RecordKey, RecoveryRecord, Volume, unwatched};
+use keyhaven_fve::{ProtectorKind, RecordKey, RecoveryRecord};
 use serde::Serialize;
 
 use super::{Run, Verb};
 use crate::context::Context;
+use crate::depositing::{Deposit, Failure, PlaceArgs, PrintedKey, known_places};
 use crate::drive::{Drive, DriveArgs, MetadataArgs};
 use crate::error::{CliError, Exit};
-use crate::ledger_file;
 use crate::unlocking::UnlockArgs;
-use crate::vault_args::VaultArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Backup>();
 
@@ -49,34 +34,18 @@ struct Backup {
     #[arg(value_name = "DRIVE")]
     drive: Option<OsString>,
 
-    /// Save there; may be given several times
-    #[arg(long = "to", value_name = "PLACE")]
-    places: Vec<String>,
-
-    /// Save to places that Windows refuses, too: an encrypted drive, the top folder of a built-in one
-    #[arg(long)]
-    force_place: bool,
-
     /// Save the startup keys of the drive to `usb` places, too, as .BEK files
     #[arg(long)]
     save_startup_key: bool,
 
-    /// The paper of pages
-    #[arg(long, value_name = "SIZE", value_parser = ["a4", "letter"], default_value = "a4")]
-    paper: String,
-
-    /// Close vaults to this public key (age1...); may be given several times
-    #[arg(long, value_name = "AGE-KEY", help_heading = "Vaults")]
-    recipient: Vec<String>,
+    #[command(flatten)]
+    places: PlaceArgs,
 
     #[command(flatten)]
     metadata: MetadataArgs,
 
     #[command(flatten)]
     unlock: UnlockArgs,
-
-    #[command(flatten)]
-    vault: VaultArgs,
 }
 
 /// What `--json` prints.
@@ -92,23 +61,9 @@ struct Answer {
     recovery_keys: Vec<PrintedKey>,
 }
 
-#[derive(Serialize)]
-struct Failure {
-    place: String,
-    reason: String,
-    /// What can be done about it.
-    hints: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct PrintedKey {
-    protector_id: String,
-    recovery_key: String,
-}
-
 impl Run for Backup {
     fn run(mut self, context: &Context) -> Result<Exit, CliError> {
-        let is_wizard = self.places.is_empty();
+        let is_wizard = self.places.places.is_empty();
         if is_wizard && (!context.ui.is_interactive() || context.ui.is_json()) {
             return Err(CliError::could_not("no place to save the key to was given").hint(known_places()));
         }
@@ -121,11 +76,7 @@ impl Run for Backup {
             }
         };
         // Wrong places are told before anybody types a key.
-        let mut places = self
-            .places
-            .iter()
-            .map(|text| parse(text))
-            .collect::<Result<Vec<Place>, _>>()?;
+        let mut places = self.places.parse()?;
         let arguments = DriveArgs {
             drive: drive_name,
             metadata: self.metadata.clone(),
@@ -133,7 +84,7 @@ impl Run for Backup {
         let drive = arguments.open(context)?;
         let drive_path = arguments.path();
         for place in &places {
-            self.check_place(place, &drive_path, context)?;
+            self.places.check(place, &drive_path, context)?;
         }
         has_recovery_key(&drive, self.save_startup_key)?;
 
@@ -155,7 +106,7 @@ impl Run for Backup {
         }
         if is_wizard {
             places = wizard::choose_places(context, &drive, &mut |place| {
-                self.check_place(place, &drive_path, context)
+                self.places.check(place, &drive_path, context)
             })?;
         }
         let exit = self.save(&drive, &records, &places, context)?;
@@ -174,209 +125,25 @@ impl Backup {
         places: &[Place],
         context: &Context,
     ) -> Result<Exit, CliError> {
-        let now = Timestamp::now();
-        let save = SaveContext {
-            drive: drive_label(drive),
-            saved_on: now.strftime("%-d %B %Y").to_string(),
-            saved_at: FileTime::from_timestamp(now),
+        let deposit = Deposit {
+            drive_name: &drive.name,
+            volume: &drive.volume,
+            records,
+            with_startup_keys: self.save_startup_key,
         };
-        let volume = &drive.volume;
-        let mut answer = Answer {
-            drive: drive.name.clone(),
-            volume_id: volume.metadata().volume_id().to_string(),
-            receipts: Vec::new(),
-            failures: Vec::new(),
-            recovery_keys: Vec::new(),
-        };
-        let mut all_proven = true;
-        for place in places {
-            context.interrupt.check()?;
-            if *place == Place::Stdout {
-                all_proven &= self.print(records, &save, volume, &mut answer, context)?;
-                continue;
-            }
-            let name = name_of(place);
-            context.ui.detail(&format!("saving to {name}"));
-            let saved = self.destination(place, context).and_then(|destination| {
-                save_and_prove(&*destination, records, volume, &save)
-                    .map_err(|error| not_saved(&error, place))
-            });
-            match saved {
-                Ok(copies) => {
-                    all_proven &= copies.iter().all(ProvenCopy::is_proven);
-                    self.note(&copies, drive, now, context);
-                    for copy in copies {
-                        let receipt = receipt(copy, now);
-                        tell(&receipt, context);
-                        answer.receipts.push(receipt);
-                    }
-                }
-                Err(error) if error.exit() == Exit::Stopped => return Err(error),
-                Err(error) => {
-                    let reason = error.message().to_owned();
-                    let hints = error.hints().to_vec();
-                    if !context.ui.is_json() {
-                        let named = CliError::could_not(format!("{name}: {reason}"));
-                        let named = hints.iter().fold(named, |error, hint| error.hint(hint.as_str()));
-                        context.ui.error(&named);
-                    }
-                    answer.failures.push(Failure {
-                        place: name,
-                        reason,
-                        hints,
-                    });
-                }
-            }
-        }
-        let failed = !answer.failures.is_empty();
+        let deposited = self.places.save(&deposit, places, context)?;
+        let exit = deposited.exit();
         if context.ui.is_json() {
-            context.ui.json(&answer)?;
-        } else if !failed && all_proven && answer.receipts.iter().any(|receipt| receipt.place != "stdout") {
-            context.ui.say("Every copy was read back and opens the drive.");
+            context.ui.json(&Answer {
+                drive: drive.name.clone(),
+                volume_id: drive.volume.metadata().volume_id().to_string(),
+                receipts: deposited.receipts,
+                failures: deposited.failures,
+                recovery_keys: deposited.recovery_keys,
+            })?;
         }
-        Ok(match (failed, all_proven) {
-            (true, _) => Exit::CouldNot,
-            (false, false) => Exit::No,
-            (false, true) => Exit::Done,
-        })
+        Ok(exit)
     }
-
-    /// Prints the keys themselves: the one place where they are output. Returns whether all of them open the drive.
-    fn print(
-        &self,
-        records: &[RecoveryRecord],
-        save: &SaveContext,
-        volume: &Volume,
-        answer: &mut Answer,
-        context: &Context,
-    ) -> Result<bool, CliError> {
-        let render = RenderContext {
-            drive: save.drive.clone(),
-            saved_on: save.saved_on.clone(),
-        };
-        let (mut is_first, mut all_proven) = (true, true);
-        for record in records {
-            let RecordKey::RecoveryPassword(key) = &record.key else {
-                continue;
-            };
-            let credential = keyhaven_fve::Credential::RecoveryPassword(
-                keyhaven_fve::keys::RecoveryPassword::parse(key.to_digits().expose_secret()).map_err(
-                    |error| CliError::could_not("the drive's recovery key is damaged").because(&error),
-                )?,
-            );
-            let proven = volume.prove_protector(&credential, record.protector_id).is_ok();
-            if !proven {
-                all_proven = false;
-                context.ui.warn(&format!(
-                    "the recovery key with the key ID {} was read out of the drive, but does not open it: the drive's \
-                     metadata are damaged",
-                    record.protector_id.key_id()
-                ));
-            }
-            answer.receipts.push(Receipt {
-                place: "stdout".to_owned(),
-                path: None,
-                protector_id: record.protector_id,
-                saved_at: Timestamp::now(),
-                proven,
-                already_saved: false,
-                note: None,
-            });
-            if context.ui.is_json() {
-                answer.recovery_keys.push(PrintedKey {
-                    protector_id: record.protector_id.to_string(),
-                    recovery_key: key.to_digits().expose_secret().to_owned(),
-                });
-            } else if let Some(text) = text::render(record, &render, Style::Plain) {
-                if !is_first {
-                    context.ui.raw(b"\n")?;
-                }
-                context.ui.raw(text.expose_secret())?;
-                is_first = false;
-            }
-        }
-        Ok(all_proven)
-    }
-
-    fn destination(&self, place: &Place, context: &Context) -> Result<Box<dyn Destination>, CliError> {
-        let paper = if self.paper == "letter" {
-            Paper::Letter
-        } else {
-            Paper::A4
-        };
-        Ok(match place {
-            Place::File(path) => Box::new(FileDestination::new(path.clone())),
-            Place::Pdf(path) => Box::new(PdfDestination::new(path.clone(), paper)),
-            Place::Print(printer) => Box::new(PrintDestination::new(printer.clone(), paper)),
-            Place::Usb(mount) => Box::new(
-                UsbDestination::find(&Host::system(), mount.clone(), self.save_startup_key)
-                    .map_err(|error| {
-                        CliError::could_not("cannot use a removable drive").because(&error).hint(
-                            "plug it in and mount it (most desktops do when it is opened), then try again; for a folder on \
-                             any drive: `--to file:PATH`",
-                        )
-                    })?,
-            ),
-            Place::Vault(path) => {
-                let keys = self.vault.keys_to_seal(&self.recipient, context)?;
-                let vault = VaultDestination::new(path.clone(), keys, Encoding::Binary);
-                match self.vault.keys_to_prove(context)? {
-                    Some(keys) => Box::new(vault.proven_with(keys)),
-                    None => Box::new(vault),
-                }
-            }
-            other => {
-                return Err(CliError::could_not(format!(
-                    "{other:?} is no place that can be written"
-                )));
-            }
-        })
-    }
-
-    /// Refuses the places that Windows refuses.
-    fn check_place(&self, place: &Place, drive: &Path, context: &Context) -> Result<(), CliError> {
-        let folder = match place {
-            Place::File(path) | Place::Pdf(path) | Place::Vault(path) => folder_for(path),
-            _ => return Ok(()),
-        };
-        if policy::is_in_memory(&folder, &Host::system()) {
-            context.ui.warn(&format!(
-                "`{}` is in memory, and gone when the computer is switched off: copy the key from there",
-                folder.display()
-            ));
-        }
-        if self.force_place {
-            return Ok(());
-        }
-        policy::check(&folder, drive, &Host::system(), &is_bitlocker).map_err(|refusal| {
-            CliError::could_not(refusal.to_string()).hint(
-                "choose another folder, a removable drive or paper; `--force-place` saves there all the same",
-            )
-        })
-    }
-
-    fn note(&self, copies: &[ProvenCopy], drive: &Drive, now: Timestamp, context: &Context) {
-        let copies: Vec<_> = copies
-            .iter()
-            .map(|copy| ledger_file::Copy {
-                protector_id: copy.saved.protector_id,
-                place: &copy.place,
-                path: copy.saved.path.as_deref(),
-                proven: copy.is_proven() && copy.saved.path.is_some(),
-            })
-            .collect();
-        ledger_file::note(&drive.volume, &drive.name, &copies, now, context);
-    }
-}
-
-/// Asks whether a device or file is a BitLocker volume; what cannot be read is taken not to be.
-fn is_bitlocker(path: &Path) -> bool {
-    let options = OpenOptions {
-        scan: false,
-        ignore_checksums: true,
-        ..OpenOptions::default()
-    };
-    keyhaven_disk::open(path).is_ok_and(|device| Volume::open(device, &options, &mut unwatched).is_ok())
 }
 
 /// Refuses a drive that has nothing to be saved, before anybody unlocks it for that.
@@ -396,91 +163,4 @@ fn has_recovery_key(drive: &Drive, startup_keys: bool) -> Result<(), CliError> {
         "add one on Windows, in a window of the administrator: `manage-bde -protectors -add X: -recoverypassword`; \
          then save it",
     ))
-}
-
-/// Returns what a copy calls the drive: what Windows called it, and what it is called here.
-fn drive_label(drive: &Drive) -> String {
-    match drive.volume.metadata().description() {
-        Some(description) => description,
-        None => drive.name.clone(),
-    }
-}
-
-fn parse(text: &str) -> Result<Place, CliError> {
-    Place::parse(text).map_err(|error| {
-        let refused = CliError::could_not(error.to_string());
-        if Path::new(text).exists() || text.contains('/') {
-            refused.hint(format!("for a file or folder: `--to file:{text}`"))
-        } else {
-            refused.hint(known_places())
-        }
-    })
-}
-
-fn known_places() -> String {
-    let forms: Vec<&str> = place::ALL.iter().map(|kind| kind.form).collect();
-    format!("`--to` with one of {}", forms.join(", "))
-}
-
-fn not_saved(error: &SaveError, place: &Place) -> CliError {
-    let said = CliError::could_not("not saved").because(error);
-    match place {
-        Place::Print(_) => {
-            said.hint("`--to pdf:PATH` makes the page, which any computer with a printer can print")
-        }
-        _ => said,
-    }
-}
-
-fn name_of(place: &Place) -> String {
-    let path = |kind: &str, path: &PathBuf| format!("{kind}:{}", path.display());
-    match place {
-        Place::File(file) => path("file", file),
-        Place::Pdf(file) => path("pdf", file),
-        Place::Vault(file) => path("vault", file),
-        Place::Usb(None) => "usb".to_owned(),
-        Place::Usb(Some(mount)) => path("usb", mount),
-        Place::Print(None) => "print".to_owned(),
-        Place::Print(Some(printer)) => format!("print:{printer}"),
-        _ => "stdout".to_owned(),
-    }
-}
-
-fn receipt(copy: ProvenCopy, now: Timestamp) -> Receipt {
-    let proven = copy.is_proven();
-    Receipt {
-        place: copy.place,
-        path: copy.saved.path.map(|path| path.display().to_string()),
-        protector_id: copy.saved.protector_id,
-        saved_at: time_text(now).parse().unwrap_or(now),
-        proven,
-        already_saved: copy.saved.already_there,
-        note: copy.problem.or(copy.saved.note),
-    }
-}
-
-fn tell(receipt: &Receipt, context: &Context) {
-    if context.ui.is_json() {
-        return;
-    }
-    let key_id = receipt.protector_id.key_id();
-    let place = receipt.path.as_ref().unwrap_or(&receipt.place);
-    let done = match (receipt.proven, receipt.already_saved) {
-        (true, true) => "already saved, proven",
-        (true, false) => "saved and proven",
-        (false, _) => "SAVED, NOT PROVEN",
-    };
-    context.ui.say(&format!("{done}: key ID {key_id}, {place}"));
-    if let Some(note) = &receipt.note {
-        context.ui.say(&format!("  {note}"));
-    }
-}
-
-/// Returns the places without repeats.
-pub(super) fn without_repeats(places: Vec<Place>) -> Vec<Place> {
-    let mut seen = HashSet::new();
-    places
-        .into_iter()
-        .filter(|place| seen.insert(name_of(place)))
-        .collect()
 }

@@ -9,6 +9,7 @@ use keyhaven_disk::os::Host;
 use keyhaven_fve::{OpenOptions, Volume};
 
 use crate::context::Context;
+use crate::depositing::without_repeats;
 use crate::drive::Drive;
 use crate::error::CliError;
 
@@ -128,7 +129,7 @@ pub(super) fn choose_places(
             places.extend(place);
         }
         if !places.is_empty() {
-            return Ok(super::without_repeats(places));
+            return Ok(without_repeats(places));
         }
     }
 }

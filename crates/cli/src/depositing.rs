@@ -1,0 +1,411 @@
+//! Where a recovery key is saved and proven, as several verbs have it among their arguments.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use keyhaven_backup::destination::{
+    Destination, FileDestination, PdfDestination, PrintDestination, ProvenCopy, SaveContext, SaveError,
+    UsbDestination, VaultDestination, folder_for, save_and_prove,
+};
+use keyhaven_backup::ledger::time_text;
+use keyhaven_backup::paper::Paper;
+use keyhaven_backup::place::{self, Place};
+use keyhaven_backup::policy;
+use keyhaven_backup::receipt::Receipt;
+use keyhaven_backup::text::{self, RenderContext, Style};
+use keyhaven_backup::vault::Encoding;
+use keyhaven_disk::os::Host;
+use keyhaven_fve::format::FileTime;
+use keyhaven_fve::{OpenOptions, RecordKey, RecoveryRecord, Volume, unwatched};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{CliError, Exit};
+use crate::ledger_file;
+use crate::vault_args::VaultArgs;
+
+/// The arguments by which a verb takes the places where keys are to be saved.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// Save there; may be given several times
+    #[arg(long = "to", value_name = "PLACE")]
+    pub(crate) places: Vec<String>,
+
+    /// Save to places that Windows refuses, too: an encrypted drive, the top folder of a built-in one
+    #[arg(long)]
+    force_place: bool,
+
+    /// The paper of pages
+    #[arg(long, value_name = "SIZE", value_parser = ["a4", "letter"], default_value = "a4")]
+    paper: String,
+
+    /// Close vaults to this public key (age1...); may be given several times
+    #[arg(long, value_name = "AGE-KEY", help_heading = "Vaults")]
+    recipient: Vec<String>,
+
+    #[command(flatten)]
+    vault: VaultArgs,
+}
+
+/// What is saved, and what proves it.
+pub(crate) struct Deposit<'a> {
+    /// What the person calls the drive.
+    pub(crate) drive_name: &'a str,
+    /// The volume on which every copy is tried.
+    pub(crate) volume: &'a Volume,
+    /// The keys.
+    pub(crate) records: &'a [RecoveryRecord],
+    /// Whether startup keys go to removable drives, too.
+    pub(crate) with_startup_keys: bool,
+}
+
+/// What came of saving.
+#[derive(Debug)]
+pub(crate) struct Deposited {
+    /// A line for each copy.
+    pub(crate) receipts: Vec<Receipt>,
+    /// Places where nothing could be saved.
+    pub(crate) failures: Vec<Failure>,
+    /// Only with the place `stdout`, whose purpose it is, and `--json`.
+    pub(crate) recovery_keys: Vec<PrintedKey>,
+    /// Whether all copies open the drive.
+    all_proven: bool,
+}
+
+impl Deposited {
+    /// Returns the exit code that says it.
+    pub(crate) fn exit(&self) -> Exit {
+        match (self.failures.is_empty(), self.all_proven) {
+            (false, _) => Exit::CouldNot,
+            (true, false) => Exit::No,
+            (true, true) => Exit::Done,
+        }
+    }
+}
+
+/// A place where nothing could be saved.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    place: String,
+    reason: String,
+    /// What can be done about it.
+    hints: Vec<String>,
+}
+
+/// A key that is output.
+#[derive(Serialize)]
+pub(crate) struct PrintedKey {
+    protector_id: String,
+    recovery_key: String,
+}
+
+impl std::fmt::Debug for PrintedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PrintedKey({})", self.protector_id)
+    }
+}
+
+impl PlaceArgs {
+    /// Reads the places, so that wrong ones are told before anybody types a key.
+    pub(crate) fn parse(&self) -> Result<Vec<Place>, CliError> {
+        self.places.iter().map(|text| parse(text)).collect()
+    }
+
+    /// Saves the keys to every place, reads each copy back, tries it, and says what came of it.
+    pub(crate) fn save(
+        &self,
+        deposit: &Deposit<'_>,
+        places: &[Place],
+        context: &Context,
+    ) -> Result<Deposited, CliError> {
+        let now = Timestamp::now();
+        let save = SaveContext {
+            drive: drive_label(deposit),
+            saved_on: now.strftime("%-d %B %Y").to_string(),
+            saved_at: FileTime::from_timestamp(now),
+        };
+        let (volume, records) = (deposit.volume, deposit.records);
+        let mut answer = Deposited {
+            receipts: Vec::new(),
+            failures: Vec::new(),
+            recovery_keys: Vec::new(),
+            all_proven: true,
+        };
+        for place in places {
+            context.interrupt.check()?;
+            if *place == Place::Stdout {
+                answer.all_proven &= self.print(records, &save, volume, &mut answer, context)?;
+                continue;
+            }
+            let name = name_of(place);
+            context.ui.detail(&format!("saving to {name}"));
+            let destination = self.destination(place, deposit.with_startup_keys, context);
+            let saved = destination.and_then(|destination| {
+                save_and_prove(&*destination, records, volume, &save)
+                    .map_err(|error| not_saved(&error, place))
+            });
+            match saved {
+                Ok(copies) => {
+                    answer.all_proven &= copies.iter().all(ProvenCopy::is_proven);
+                    note(&copies, deposit, now, context);
+                    for copy in copies {
+                        let receipt = receipt(copy, now);
+                        tell(&receipt, context);
+                        answer.receipts.push(receipt);
+                    }
+                }
+                Err(error) if error.exit() == Exit::Stopped => return Err(error),
+                Err(error) => {
+                    let reason = error.message().to_owned();
+                    let hints = error.hints().to_vec();
+                    if !context.ui.is_json() {
+                        let named = CliError::could_not(format!("{name}: {reason}"));
+                        let named = hints.iter().fold(named, |error, hint| error.hint(hint.as_str()));
+                        context.ui.error(&named);
+                    }
+                    answer.failures.push(Failure {
+                        place: name,
+                        reason,
+                        hints,
+                    });
+                }
+            }
+        }
+        let is_kept = answer.receipts.iter().any(|receipt| receipt.place != "stdout");
+        if !context.ui.is_json() && answer.exit() == Exit::Done && is_kept {
+            context.ui.say("Every copy was read back and opens the drive.");
+        }
+        Ok(answer)
+    }
+
+    /// Prints the keys themselves: the one place where they are output. Returns whether all of them open the drive.
+    fn print(
+        &self,
+        records: &[RecoveryRecord],
+        save: &SaveContext,
+        volume: &Volume,
+        answer: &mut Deposited,
+        context: &Context,
+    ) -> Result<bool, CliError> {
+        let render = RenderContext {
+            drive: save.drive.clone(),
+            saved_on: save.saved_on.clone(),
+        };
+        let (mut is_first, mut all_proven) = (true, true);
+        for record in records {
+            let RecordKey::RecoveryPassword(key) = &record.key else {
+                continue;
+            };
+            let credential = keyhaven_fve::Credential::RecoveryPassword(
+                keyhaven_fve::keys::RecoveryPassword::parse(key.to_digits().expose_secret()).map_err(
+                    |error| CliError::could_not("the drive's recovery key is damaged").because(&error),
+                )?,
+            );
+            let proven = volume.prove_protector(&credential, record.protector_id).is_ok();
+            if !proven {
+                all_proven = false;
+                context.ui.warn(&format!(
+                    "the recovery key with the key ID {} was read out of the drive, but does not open it: the drive's \
+                     metadata are damaged",
+                    record.protector_id.key_id()
+                ));
+            }
+            answer.receipts.push(Receipt {
+                place: "stdout".to_owned(),
+                path: None,
+                protector_id: record.protector_id,
+                saved_at: Timestamp::now(),
+                proven,
+                already_saved: false,
+                note: None,
+            });
+            if context.ui.is_json() {
+                answer.recovery_keys.push(PrintedKey {
+                    protector_id: record.protector_id.to_string(),
+                    recovery_key: key.to_digits().expose_secret().to_owned(),
+                });
+            } else if let Some(text) = text::render(record, &render, Style::Plain) {
+                if !is_first {
+                    context.ui.raw(b"\n")?;
+                }
+                context.ui.raw(text.expose_secret())?;
+                is_first = false;
+            }
+        }
+        Ok(all_proven)
+    }
+
+    fn destination(
+        &self,
+        place: &Place,
+        with_startup_keys: bool,
+        context: &Context,
+    ) -> Result<Box<dyn Destination>, CliError> {
+        let paper = if self.paper == "letter" {
+            Paper::Letter
+        } else {
+            Paper::A4
+        };
+        Ok(match place {
+            Place::File(path) => Box::new(FileDestination::new(path.clone())),
+            Place::Pdf(path) => Box::new(PdfDestination::new(path.clone(), paper)),
+            Place::Print(printer) => Box::new(PrintDestination::new(printer.clone(), paper)),
+            Place::Usb(mount) => Box::new(
+                UsbDestination::find(&Host::system(), mount.clone(), with_startup_keys)
+                    .map_err(|error| {
+                        CliError::could_not("cannot use a removable drive").because(&error).hint(
+                            "plug it in and mount it (most desktops do when it is opened), then try again; for a folder on \
+                             any drive: `--to file:PATH`",
+                        )
+                    })?,
+            ),
+            Place::Vault(path) => {
+                let keys = self.vault.keys_to_seal(&self.recipient, context)?;
+                let vault = VaultDestination::new(path.clone(), keys, Encoding::Binary);
+                match self.vault.keys_to_prove(context)? {
+                    Some(keys) => Box::new(vault.proven_with(keys)),
+                    None => Box::new(vault),
+                }
+            }
+            other => {
+                return Err(CliError::could_not(format!(
+                    "{other:?} is no place that can be written"
+                )));
+            }
+        })
+    }
+
+    /// Refuses the places that Windows refuses.
+    pub(crate) fn check(&self, place: &Place, drive: &Path, context: &Context) -> Result<(), CliError> {
+        let folder = match place {
+            Place::File(path) | Place::Pdf(path) | Place::Vault(path) => folder_for(path),
+            _ => return Ok(()),
+        };
+        if policy::is_in_memory(&folder, &Host::system()) {
+            context.ui.warn(&format!(
+                "`{}` is in memory, and gone when the computer is switched off: copy the key from there",
+                folder.display()
+            ));
+        }
+        if self.force_place {
+            return Ok(());
+        }
+        policy::check(&folder, drive, &Host::system(), &is_bitlocker).map_err(|refusal| {
+            CliError::could_not(refusal.to_string()).hint(
+                "choose another folder, a removable drive or paper; `--force-place` saves there all the same",
+            )
+        })
+    }
+}
+
+/// Asks whether a device or file is a BitLocker volume; what cannot be read is taken not to be.
+fn is_bitlocker(path: &Path) -> bool {
+    let options = OpenOptions {
+        scan: false,
+        ignore_checksums: true,
+        ..OpenOptions::default()
+    };
+    keyhaven_disk::open(path).is_ok_and(|device| Volume::open(device, &options, &mut unwatched).is_ok())
+}
+
+fn note(copies: &[ProvenCopy], deposit: &Deposit<'_>, now: Timestamp, context: &Context) {
+    let copies: Vec<_> = copies
+        .iter()
+        .map(|copy| ledger_file::Copy {
+            protector_id: copy.saved.protector_id,
+            place: &copy.place,
+            path: copy.saved.path.as_deref(),
+            proven: copy.is_proven() && copy.saved.path.is_some(),
+        })
+        .collect();
+    ledger_file::note(deposit.volume, deposit.drive_name, &copies, now, context);
+}
+
+/// Returns what a copy calls the drive: what Windows called it, and what it is called here.
+fn drive_label(deposit: &Deposit<'_>) -> String {
+    match deposit.volume.metadata().description() {
+        Some(description) => description,
+        None => deposit.drive_name.to_owned(),
+    }
+}
+
+fn parse(text: &str) -> Result<Place, CliError> {
+    Place::parse(text).map_err(|error| {
+        let refused = CliError::could_not(error.to_string());
+        if Path::new(text).exists() || text.contains('/') {
+            refused.hint(format!("for a file or folder: `--to file:{text}`"))
+        } else {
+            refused.hint(known_places())
+        }
+    })
+}
+
+/// Lists the forms of places.
+pub(crate) fn known_places() -> String {
+    let forms: Vec<&str> = place::ALL.iter().map(|kind| kind.form).collect();
+    format!("`--to` with one of {}", forms.join(", "))
+}
+
+fn not_saved(error: &SaveError, place: &Place) -> CliError {
+    let said = CliError::could_not("not saved").because(error);
+    match place {
+        Place::Print(_) => {
+            said.hint("`--to pdf:PATH` makes the page, which any computer with a printer can print")
+        }
+        _ => said,
+    }
+}
+
+fn name_of(place: &Place) -> String {
+    let path = |kind: &str, path: &PathBuf| format!("{kind}:{}", path.display());
+    match place {
+        Place::File(file) => path("file", file),
+        Place::Pdf(file) => path("pdf", file),
+        Place::Vault(file) => path("vault", file),
+        Place::Usb(None) => "usb".to_owned(),
+        Place::Usb(Some(mount)) => path("usb", mount),
+        Place::Print(None) => "print".to_owned(),
+        Place::Print(Some(printer)) => format!("print:{printer}"),
+        _ => "stdout".to_owned(),
+    }
+}
+
+fn receipt(copy: ProvenCopy, now: Timestamp) -> Receipt {
+    let proven = copy.is_proven();
+    Receipt {
+        place: copy.place,
+        path: copy.saved.path.map(|path| path.display().to_string()),
+        protector_id: copy.saved.protector_id,
+        saved_at: time_text(now).parse().unwrap_or(now),
+        proven,
+        already_saved: copy.saved.already_there,
+        note: copy.problem.or(copy.saved.note),
+    }
+}
+
+fn tell(receipt: &Receipt, context: &Context) {
+    if context.ui.is_json() {
+        return;
+    }
+    let key_id = receipt.protector_id.key_id();
+    let place = receipt.path.as_ref().unwrap_or(&receipt.place);
+    let done = match (receipt.proven, receipt.already_saved) {
+        (true, true) => "already saved, proven",
+        (true, false) => "saved and proven",
+        (false, _) => "SAVED, NOT PROVEN",
+    };
+    context.ui.say(&format!("{done}: key ID {key_id}, {place}"));
+    if let Some(note) = &receipt.note {
+        context.ui.say(&format!("  {note}"));
+    }
+}
+
+/// Returns the places without repeats.
+pub(crate) fn without_repeats(places: Vec<Place>) -> Vec<Place> {
+    let mut seen = HashSet::new();
+    places
+        .into_iter()
+        .filter(|place| seen.insert(name_of(place)))
+        .collect()
+}
