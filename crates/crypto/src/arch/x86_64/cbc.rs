@@ -95,15 +95,19 @@ impl<V: AesVector, const R: usize> Cbc<V, R> {
     fn encrypt_staged(&self, sector_blocks: usize, chained: &mut BatchBlocks, blocks: &mut [[u8; 16]]) {
         let mut pieces = Pieces([[[0; 16]; PIECE]; BATCH_SECTORS]);
         let Pieces(pieces) = &mut pieces;
+        let count = blocks.len() / sector_blocks;
+        for (piece, sector) in pieces.iter_mut().zip(blocks.chunks_exact(sector_blocks)) {
+            piece.copy_from_slice(&sector[..PIECE]);
+        }
         for at in (0..sector_blocks).step_by(PIECE) {
-            let sectors = blocks.chunks_exact(sector_blocks);
-            let count = sectors.len();
-            for (piece, sector) in pieces.iter_mut().zip(sectors) {
-                piece.copy_from_slice(&sector[at..at + PIECE]);
-            }
             self.encrypt_pieces(count, chained, pieces);
-            for (piece, sector) in pieces.iter().zip(blocks.chunks_exact_mut(sector_blocks)) {
-                sector[at..at + PIECE].copy_from_slice(piece);
+            for (piece, sector) in pieces.iter_mut().zip(blocks.chunks_exact_mut(sector_blocks)) {
+                // What comes next lies beside what is done, so that each sector is gone to once.
+                let (done, rest) = sector[at..].split_at_mut(PIECE);
+                done.copy_from_slice(piece);
+                if let Some(next) = rest.first_chunk() {
+                    *piece = *next;
+                }
             }
         }
     }

@@ -10,8 +10,8 @@ use std::arch::x86_64::*;
 use crate::secret::Secret;
 use crate::stretch::{INITIAL_STATE, STRETCH_BATCH};
 
-/// Round constants of SHA-256 (FIPS 180-4, 4.2.2), in fours as the instructions take them, which
-/// repeat what they do with the message after four.
+/// Round constants of SHA-256 (FIPS 180-4, 4.2.2), in fours as the instructions take them; after four of those the
+/// message's ring has gone round.
 const ROUND_CONSTANTS: [[[u32; 4]; 4]; 4] = [
     [
         [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
