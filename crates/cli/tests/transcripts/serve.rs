@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -276,6 +276,46 @@ fn ntfs_3g_writes_files_on_a_served_drive() {
     let mut text = [0; 100];
     let len = tree.read(file, 0, &mut text).unwrap();
     assert_eq!(&text[..len], b"written by ntfs-3g");
+}
+
+#[test]
+fn a_drive_of_4_tib_is_served_in_little_memory() {
+    let Some(nbdcopy) = tool::find("nbdcopy") else {
+        return;
+    };
+    const LEN: u64 = 4 << 40;
+    let desk = Desk::new();
+    let drive = desk.path("big.img");
+    if File::create(desk.path("probe")).unwrap().set_len(LEN).is_err() {
+        eprintln!("SKIPPED: a file cannot have 4 TiB here");
+        return;
+    }
+    made_volume::make(&drive, LEN, EncryptionMethod::AesXts128);
+    // Around 2^32 sectors, and at the end.
+    let places = [(1 << 41) - 512, (3 << 40) + 4096, LEN - 4 * 1024 * 1024];
+    let mark: Vec<u8> = (0..2 << 20).map(|at: u32| (at / 5 % 251) as u8 | 1).collect();
+    for place in places {
+        made_volume::write(&drive, place, &mark);
+    }
+    let served = Served::new(&desk, &desk.arg("big.img"), &["--sparse"]);
+    assert_eq!(served.answer["size_bytes"], LEN);
+    content(&nbdcopy, &[served.uri(), &desk.arg("copy.img")]);
+    let copy = File::open(desk.path("copy.img")).unwrap();
+    let stored = copy.metadata().unwrap().blocks() * 512;
+    assert!(stored < 16 << 20, "{stored} bytes of the copy are stored");
+    for place in places {
+        let mut found = vec![0; mark.len()];
+        copy.read_exact_at(&mut found, place).unwrap();
+        assert!(found == mark, "at byte {place}");
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", served.process.id())).unwrap();
+    let most = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let kib: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 64 << 10, "it has used {kib} KiB");
+    assert_eq!(served.end(Signal::INT).0, Some(0));
 }
 
 #[test]
