@@ -2,6 +2,9 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use keyhaven_disk::BlockDevice;
 use keyhaven_fve::EncryptionMethod;
@@ -69,4 +72,77 @@ fn a_drive_of_4_tib_is_exported() {
     }
     let volume = made_volume::open(&desk.path("big.img"));
     assert_eq!(volume.len_bytes(), 4 * TIB);
+}
+
+#[test]
+fn a_drive_of_4_tib_is_shown_as_a_file() {
+    if !keyhaven_testkit::kernel::has_fuse() {
+        return;
+    }
+    let desk = Desk::new();
+    let Some(drive) = drive(&desk) else { return };
+    let mountpoint = desk.arg("mounted");
+    fs::create_dir(&mountpoint).unwrap();
+    desk.keyhaven(["unlock", "--as-image", "--background", &drive, &mountpoint])
+        .go()
+        .exits(0);
+    let image = File::open(desk.path("mounted/volume.img")).unwrap();
+    assert_eq!(image.metadata().unwrap().len(), 4 * TIB);
+    for place in PLACES {
+        let mut found = vec![0; 1024];
+        image.read_exact_at(&mut found, place).unwrap();
+        assert!(found == mark(place), "at byte {place}");
+    }
+    drop(image);
+    desk.keyhaven(["lock", &mountpoint]).go().exits(0);
+}
+
+#[test]
+fn a_drive_of_4_tib_is_served() {
+    let Some(copy) = keyhaven_testkit::tool::find("qemu-io") else {
+        return;
+    };
+    let desk = Desk::new();
+    let Some(drive) = drive(&desk) else { return };
+    let socket = desk.arg("socket");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_keyhaven"))
+        .args(["--quiet", "serve", "--write", "--socket", &socket, &drive])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !desk.path("socket").exists() {
+        assert!(started.elapsed() < Duration::from_secs(20), "nothing is served");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let place = 3 * TIB + (1 << 30);
+    let pattern = format!("write -P 0x5a {place} 64k");
+    let back = format!("read -P 0x5a {place} 64k");
+    let run = Command::new(copy)
+        .args(["-f", "raw", "-c", &pattern, "-c", "flush", "-c", &back])
+        .arg(format!("nbd+unix:///?socket={socket}"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&run.stdout).into_owned();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&server),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+    assert!(
+        run.status.success() && !told.contains("Pattern verification failed"),
+        "{told}"
+    );
+
+    let volume = made_volume::open(&desk.path("big.img"));
+    let mut found = vec![0; 1 << 16];
+    volume.read_at(place, &mut found).unwrap();
+    assert!(found.iter().all(|byte| *byte == 0x5a));
+    for place in PLACES {
+        let mut found = vec![0; 1024];
+        volume.read_at(place, &mut found).unwrap();
+        assert!(found == mark(place), "at byte {place}");
+    }
 }
