@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use keyhaven_fve::EncryptionMethod;
-use keyhaven_testkit::{kernel, tool};
+use keyhaven_testkit::{copy_of, corpus, kernel, tool};
 use rustix::process::Signal;
 
 use crate::desk::Desk;
@@ -16,13 +16,20 @@ use crate::shown::{Shown, is_mounted, wait_until};
 /// length they stay clear of them.
 const LEN: u64 = 48 << 20;
 
+fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("SKIPPED: only root may have a driver mount");
+    }
+    is_root
+}
+
 /// Returns a desk with the drive `drive.img`, on which `maker` has made a file system; `None` where it cannot be.
 fn with_file_system(maker: &[&str]) -> Option<Desk> {
     if !kernel::has_fuse() {
         return None;
     }
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root may have a driver mount");
+    if !is_root() {
         return None;
     }
     let program = tool::find(maker[0])?;
@@ -83,6 +90,67 @@ fn a_file_written_through_ntfs_3g_is_read_by_the_built_in_driver() {
     let shown = Shown::new(&desk, &desk.arg("drive.img"), &[]);
     assert!(shown.said().contains("(NTFS, read-only)"), "{}", shown.said());
     assert!(fs::read(shown.path("Ordner/Zahlen für später.bin")).unwrap() == content);
+}
+
+/// A real drive of Windows' own making, written through us, is read by somebody else's program.
+#[test]
+fn another_program_reads_what_was_written_to_a_drive_of_windows() {
+    let (Some(volume), Some(dislocker), Some(ntfscat), Some(mkntfs), Some(_)) = (
+        corpus::volume_or_skip("cs-aes-xts-128"),
+        tool::find("dislocker-file"),
+        tool::find("ntfscat"),
+        tool::find("mkntfs"),
+        tool::find("ntfs-3g"),
+    ) else {
+        return;
+    };
+    if !kernel::has_fuse() || !is_root() {
+        return;
+    }
+    let desk = Desk::new();
+    let drive = copy_of(volume.image());
+    let drive = drive.to_str().unwrap();
+    let password = ["--password", "env:KEYHAVEN_TEST_PASSWORD"];
+    // Its makers left out nearly all of its file system, so it gets a new one.
+    let options = [
+        "--as-image",
+        "--write",
+        "--allow-unclean",
+        password[0],
+        password[1],
+    ];
+    let shown = Shown::new(&desk, drive, &options);
+    let made = Command::new(mkntfs)
+        .args(&NTFS[1..])
+        .arg(shown.path("volume.img"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    desk.keyhaven(["lock", &desk.arg("mounted")]).go().exits(0);
+
+    let content: Vec<u8> = (0..500_000u32).flat_map(u32::to_be_bytes).collect();
+    let shown = Shown::new(&desk, drive, &["--write", password[0], password[1]]);
+    fs::write(shown.path("file"), &content).unwrap();
+    desk.keyhaven(["lock", &desk.arg("mounted")]).go().exits(0);
+
+    let plain = desk.path("plain.img");
+    let decrypted = Command::new(dislocker)
+        .args(["--quiet", "--volume", drive, "--user-password=anaconda", "--"])
+        .arg(&plain)
+        .output()
+        .unwrap();
+    assert!(decrypted.status.success(), "{decrypted:?}");
+    let found = Command::new(ntfscat)
+        .arg("--force")
+        .arg(&plain)
+        .arg("file")
+        .output()
+        .unwrap();
+    assert!(
+        found.stdout == content,
+        "{}",
+        String::from_utf8_lossy(&found.stderr)
+    );
 }
 
 #[test]
