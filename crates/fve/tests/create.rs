@@ -9,7 +9,8 @@ use keyhaven_crypto::{SecretText, SectorSize};
 use keyhaven_disk::recording::{Event, Recorder};
 use keyhaven_disk::{BlockDevice, Device, MemoryDevice, ReadError, Writable, WritableDevice, WriteError};
 use keyhaven_fve::create::{
-    CreateError, MOVED_LEN_BYTES, NewProtector, NewVolume, PlacementError, PreparedVolume, REGION_LEN_BYTES,
+    CreateError, MOVED_LEN_BYTES, NewProtector, NewVolume, Placement, PlacementError, PreparedVolume,
+    REGION_LEN_BYTES,
 };
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::format::datum::{Datum, Value};
@@ -599,6 +600,64 @@ fn a_medium_shows_what_was_there_or_nothing_or_the_whole_volume() {
         };
         assert_eq!(Vec::from_iter(seen), expected);
     }
+}
+
+/// What a volume is made to hold is there before the volume is: whoever can open it finds all of it.
+#[test]
+fn no_state_opens_without_the_content_it_was_made_with() {
+    const LEN: u64 = 4 * MIB;
+    let (placement, end) = Placement::outside(LEN, SectorSize::B512, 4096, 0..0).expect("large enough");
+    let mut new = new_volume(LEN, EncryptionMethod::AesXts128, SectorSize::B512);
+    new.protectors.push(NewProtector::ClearKey);
+    let new = new.prepare_at(placement, &mut numbers(6)).expect("prepared");
+    assert_eq!(
+        new.preview().expect("it opens in memory").metadata().volume_id(),
+        new.volume_id()
+    );
+
+    let recorder = Arc::new(Recorder::over(&vec![0xa5; LEN as usize]));
+    let medium: Writable = recorder.clone();
+    let content: Vec<u8> = (0..end / 16).flat_map(|at| (at as u128).to_le_bytes()).collect();
+    let read = |volume: &Volume| {
+        let unlocked = volume.unlock(&Credential::ClearKey).expect("opens");
+        let mut found = vec![0; content.len()];
+        let data = volume.data(unlocked).expect("readable");
+        data.read_at(0, &mut found).expect("readable");
+        found
+    };
+    new.write_with(&medium, |inside| {
+        for (number, chunk) in content.chunks(96 << 10).enumerate() {
+            inside.write_at(number as u64 * (96 << 10), chunk)?;
+        }
+        Ok::<(), CreateError>(())
+    })
+    .expect("written");
+
+    let no_scan = OpenOptions {
+        scan: false,
+        ..OpenOptions::default()
+    };
+    let last = recorder.event_count();
+    let (mut whole, mut nothing) = (0, 0);
+    for state in recorder.states(600, 3) {
+        match Volume::open(state.device.clone(), &no_scan, &mut unwatched) {
+            Ok(volume) => {
+                whole += 1;
+                assert!(read(&volume) == content, "{}", state.kept);
+            }
+            Err(OpenError::NotBitLocker { .. }) => {
+                nothing += 1;
+                assert!(*state.when.start() < last, "{}", state.kept);
+            }
+            Err(error) => panic!("{}: {error}", state.kept),
+        }
+    }
+    assert!(whole > 0 && nothing > 300, "{whole} {nothing}");
+
+    let refused = new.write_with(&medium, |_| Err(CreateError::NoProtector));
+    assert!(matches!(refused, Err(CreateError::NoProtector)));
+    let opened = Volume::open(recorder.clone(), &no_scan, &mut unwatched);
+    assert!(matches!(opened, Err(OpenError::NotBitLocker { .. })));
 }
 
 /// Each metadata copy is on the medium before the next is touched, and all of them before the boot sector.

@@ -14,15 +14,20 @@
 //! ```
 //!
 //! Nothing of the content is written but its first sectors, as zeros. What was never written reads as noise, because
-//! that is what any bytes decrypt to: whoever puts a file system on the volume writes all that it will read.
+//! that is what any bytes decrypt to: whoever puts a file system on the volume writes all that it will read. That may
+//! be done before the volume can be recognised, with [`PreparedVolume::write_with`]: then there is no moment at which
+//! it can be opened and does not hold what it is made to hold.
 
+mod laid;
 mod placement;
 
 use std::io;
+use std::sync::Arc;
 
-use keyhaven_crypto::{SecretBytes, SectorSize};
-use keyhaven_disk::{ReadError, WritableDevice, WriteError};
+use keyhaven_crypto::{Secret, SecretBytes, SectorSize};
+use keyhaven_disk::{Device, ReadError, Writable, WritableDevice, WriteError};
 
+use crate::credential::Credential;
 use crate::encryption_method::EncryptionMethod;
 use crate::format::FileTime;
 use crate::format::block::{DatasetHeader, InformationBlock};
@@ -35,6 +40,10 @@ use crate::metadata_builder::{MetadataBuilder, MetadataError};
 use crate::protector::{MakingError, ProtectorKind, clear_key};
 use crate::randomness::{self, Randomness};
 use crate::record::RecoveryRecord;
+use crate::volume::{OpenOptions, Volume, unwatched};
+use crate::writable::WritableVolume;
+
+use laid::{Fronted, Laid};
 
 pub use crate::protector::NewProtector;
 pub use placement::{MOVED_LEN_BYTES, Placement, PlacementError, REGION_LEN_BYTES};
@@ -89,6 +98,9 @@ pub enum CreateError {
     /// What was written could not be read back.
     #[error("what was written cannot be read back")]
     ReadBack(#[source] ReadError),
+    /// What was written does not open. A medium that does not keep what it is given is found out before.
+    #[error("the new volume does not open")]
+    NotOpen(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What was written reads differently: the medium does not keep what it is given.
     #[error("what was written at byte {offset:#x} reads differently")]
     NotKept {
@@ -352,6 +364,63 @@ impl PreparedVolume {
     /// [`CreateError`]; except where the medium is too small, what was on it is lost then, and the volume may be made
     /// again.
     pub fn write(&self, medium: &dyn WritableDevice) -> Result<(), CreateError> {
+        self.write_all_but_boot(medium)?;
+        self.write_boot(medium)
+    }
+
+    /// Writes the volume as [`write`](Self::write) does, and its content before the volume can be recognised.
+    ///
+    /// `content` is given the plaintext to write; all of it is on the medium before the boot sector is. It must not
+    /// expect what it does not write to be zeros.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), or what `content` fails with; there is no volume then.
+    pub fn write_with<E: From<CreateError>>(
+        &self,
+        medium: &Writable,
+        content: impl FnOnce(&WritableVolume) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.write_all_but_boot(&**medium)?;
+        content(&self.content(medium)?)?;
+        medium.flush().map_err(CreateError::Write)?;
+        Ok(self.write_boot(&**medium)?)
+    }
+
+    /// Opens the volume as it is going to be, in memory: what keys can be proven on before anything is written.
+    ///
+    /// # Errors
+    /// [`CreateError::NotOpen`], which would be a fault of this crate.
+    pub fn preview(&self) -> Result<Volume, CreateError> {
+        let mut parts = vec![(0, self.front.clone())];
+        parts.extend(
+            self.placement
+                .metadata_offsets
+                .map(|offset| (offset, self.region.clone())),
+        );
+        let laid: Device = Arc::new(Laid {
+            len_bytes: self.len_bytes,
+            parts,
+        });
+        Volume::open(laid, &OpenOptions::default(), &mut unwatched).map_err(not_open)
+    }
+
+    /// Opens the plaintext while the boot sector is not there yet.
+    fn content(&self, medium: &Writable) -> Result<WritableVolume, CreateError> {
+        let fronted: Writable = Arc::new(Fronted {
+            boot: self.front[..self.sector_size.bytes()].to_vec(),
+            medium: Arc::clone(medium),
+        });
+        let volume =
+            Volume::open(fronted.clone(), &OpenOptions::default(), &mut unwatched).map_err(not_open)?;
+        let vmk = VolumeMasterKey::new(Secret::from(*self.vmk.key().expose_secret()));
+        let unlocked = volume
+            .unlock(&Credential::VolumeMasterKey(vmk))
+            .map_err(not_open)?;
+        let data = volume.data(unlocked).map_err(not_open)?;
+        data.writable(fronted).map_err(not_open)
+    }
+
+    fn write_all_but_boot(&self, medium: &dyn WritableDevice) -> Result<(), CreateError> {
         let end = medium.len_bytes();
         if end < self.len_bytes {
             return Err(CreateError::Write(WriteError::PastEnd {
@@ -382,11 +451,19 @@ impl PreparedVolume {
                 return Err(CreateError::NotKept { offset });
             }
         }
-        let (boot, behind) = self.front.split_at(self.sector_size.bytes());
-        medium.write_at(boot.len() as u64, behind)?;
-        medium.flush()?;
-        medium.write_at(0, boot)?;
+        let behind = &self.front[self.sector_size.bytes()..];
+        medium.write_at(self.sector_size.bytes_u64(), behind)?;
         medium.flush()?;
         Ok(())
     }
+
+    fn write_boot(&self, medium: &dyn WritableDevice) -> Result<(), CreateError> {
+        medium.write_at(0, &self.front[..self.sector_size.bytes()])?;
+        medium.flush()?;
+        Ok(())
+    }
+}
+
+fn not_open(error: impl std::error::Error + Send + Sync + 'static) -> CreateError {
+    CreateError::NotOpen(Box::new(error))
 }

@@ -20,6 +20,12 @@ const FIRST: u64 = 33 << 20;
 const MAX_SPAN: u64 = 1 << 30;
 /// Windows keeps a file of this length, of zeros, behind the moved sectors; what for is not known.
 const SPARE_LEN_BYTES: u64 = 0x1_0000;
+/// What lies together: a metadata copy, the moved sectors and the spare part.
+const FIRST_LEN_BYTES: u64 = REGION_LEN_BYTES + MOVED_LEN_BYTES + SPARE_LEN_BYTES;
+/// How far apart copies behind a file system are at least and at most, and in which steps: whole clusters of any size.
+const MIN_TAIL_STEP: u64 = 256 << 10;
+const MAX_TAIL_STEP: u64 = 4 << 20;
+const TAIL_STEP: u64 = MAX_CLUSTER_LEN_BYTES as u64;
 /// The largest cluster whose size the boot sector can give.
 const MAX_CLUSTER_LEN_BYTES: u32 = 0x1_0000;
 
@@ -96,6 +102,47 @@ impl Placement {
             spare,
             cluster,
         })
+    }
+
+    /// Finds places that no file system on the volume will reach: in front of all of its structures, where `front` says
+    /// that bytes are left out there, and behind its end, which is returned as well.
+    ///
+    /// The copies behind the end lie as far apart as what damages a drive in one place is wide (a block of flash
+    /// memory), and not at the very end, where other programs look for something to write over.
+    ///
+    /// # Errors
+    /// [`PlacementError`]; without room in front, what lies behind takes 768 KiB at least, a 42nd part of a small volume
+    /// and never more than 12 MiB.
+    pub fn outside(
+        len_bytes: u64,
+        sector_size: SectorSize,
+        cluster: u32,
+        front: Range<u64>,
+    ) -> Result<(Self, u64), PlacementError> {
+        let step = (len_bytes / 128 / TAIL_STEP * TAIL_STEP).clamp(MIN_TAIL_STEP, MAX_TAIL_STEP);
+        let has_front = front.end.saturating_sub(front.start) >= FIRST_LEN_BYTES;
+        let behind: u64 = if has_front { 2 } else { 3 };
+        let place = |steps: u64| {
+            len_bytes
+                .checked_sub(steps * step)
+                .map(|at| at / TAIL_STEP * TAIL_STEP)
+        };
+        let needed = if has_front { front.end } else { MOVED_LEN_BYTES } + behind * step + TAIL_STEP;
+        let too_small = PlacementError::TooSmall { len_bytes, needed };
+        let (Some(end), Some(second), Some(third)) = (place(behind), place(2), place(1)) else {
+            return Err(too_small);
+        };
+        if len_bytes < needed {
+            return Err(too_small);
+        }
+        let first = if has_front { front.start } else { end };
+        let moved_offset = first + REGION_LEN_BYTES;
+        let spare = moved_offset + MOVED_LEN_BYTES..first + FIRST_LEN_BYTES;
+        let offsets = [first, second, third];
+        Ok((
+            Self::at(offsets, moved_offset, spare, len_bytes, sector_size, cluster)?,
+            end,
+        ))
     }
 
     /// Takes places that a file system on a volume of `len_bytes` has free, in clusters of `cluster` bytes.
@@ -193,8 +240,44 @@ mod tests {
         assert!(Placement::new(u64::MAX, SectorSize::B512, 4096).is_ok());
     }
 
+    #[test]
+    fn places_outside_a_file_system_are_behind_it_or_in_its_gap() {
+        const MIB: u64 = 1 << 20;
+        let (placement, end) =
+            Placement::outside(1 << 30, SectorSize::B512, 4096, 0..0).expect("large enough");
+        assert_eq!(end, 1012 * MIB);
+        assert_eq!(placement.metadata_offsets, [end, 1016 * MIB, 1020 * MIB]);
+
+        let front = MIB / 2..MIB;
+        let (placement, end) =
+            Placement::outside(64 * MIB + 512, SectorSize::B4096, 4096, front).expect("large enough");
+        assert_eq!(end, 63 * MIB);
+        assert_eq!(placement.metadata_offsets, [MIB / 2, end, end + MIB / 2]);
+        assert_eq!(placement.spare.end, MIB / 2 + 0x2_2000);
+
+        assert!(Placement::outside(MIB / 2, SectorSize::B512, 4096, 0..0).is_err());
+        assert!(Placement::outside(u64::MAX, SectorSize::B512, 4096, 0..0).is_ok());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn places_outside_a_file_system_never_touch_it(len_bytes in any::<u64>(), shift in 0u32..64, has_front in any::<bool>()) {
+            let len_bytes = len_bytes >> shift;
+            let front = if has_front { 0x8_0000..0x10_0000 } else { 0..0 };
+            let outside = Placement::outside(len_bytes, SectorSize::B4096, 0x1_0000, front.clone());
+            let Ok((placement, end)) = outside else {
+                prop_assert!(len_bytes < 3 << 20);
+                return Ok(());
+            };
+            prop_assert!(end > MOVED_LEN_BYTES && end < len_bytes);
+            prop_assert!(len_bytes - end <= (len_bytes / 42).max(768 << 10) + 2 * 0x1_0000);
+            for range in placement.reserved() {
+                prop_assert!(range.start >= end || (range.start >= front.start && range.end <= front.end));
+                prop_assert!(range.end <= len_bytes);
+            }
+        }
 
         #[test]
         fn places_never_overlap_and_never_leave_the_volume(len_bytes in any::<u64>(), shift in 0u32..64, cluster in 9u32..=16) {
