@@ -24,6 +24,7 @@ mod mistyped;
 mod mounts;
 mod process;
 mod secret_source;
+mod target;
 mod terminal;
 mod ui;
 #[cfg(unix)]

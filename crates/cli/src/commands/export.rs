@@ -1,7 +1,5 @@
 //! `keyhaven export`: the decrypted drive as an image.
 
-mod target;
-
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +15,8 @@ use crate::content::ContentArgs;
 use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
+use crate::target::{Target, with_suffix};
 use crate::unlocking::UnlockArgs;
-
-use target::{Target, with_suffix};
 
 pub(super) const VERB: Verb = Verb::of::<Export>();
 

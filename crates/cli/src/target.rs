@@ -11,7 +11,7 @@ use keyhaven_disk::{Device, OpenError, Writable, content, free_space};
 use crate::error::CliError;
 
 /// Where an export goes.
-pub(super) enum Target {
+pub(crate) enum Target {
     /// An image file.
     File {
         /// Its name when it is whole.
@@ -30,7 +30,7 @@ pub(super) enum Target {
 
 impl Target {
     /// Finds out what `out` is, before a person types 48 digits. Nothing is changed yet.
-    pub(super) fn new(out: &Path, overwrite: bool) -> Result<Self, CliError> {
+    pub(crate) fn new(out: &Path, overwrite: bool) -> Result<Self, CliError> {
         // Whoever writes this means standard output, and would look for the image there.
         if out == Path::new("-") {
             return Err(
@@ -68,7 +68,7 @@ impl Target {
     }
 
     /// Checks that the content of the drive at `drive` fits, and would not be written over itself.
-    pub(super) fn check(&self, content: &Device, drive: &Path) -> Result<(), CliError> {
+    pub(crate) fn check(&self, content: &Device, drive: &Path) -> Result<(), CliError> {
         let needed = content.len_bytes();
         match self {
             Self::File { out, .. } => check_space(out, content),
@@ -94,7 +94,7 @@ impl Target {
     }
 
     /// Makes what is to be written.
-    pub(super) fn create(&self) -> Result<Box<dyn CopyTarget>, CliError> {
+    pub(crate) fn create(&self) -> Result<Box<dyn CopyTarget>, CliError> {
         match self {
             Self::File { partial, .. } => {
                 let file: std::io::Result<File> =
@@ -109,7 +109,7 @@ impl Target {
     }
 
     /// Opens what was written, to be read back from the medium.
-    pub(super) fn read_back(&self) -> Result<Device, CliError> {
+    pub(crate) fn read_back(&self) -> Result<Device, CliError> {
         let path = match self {
             Self::File { partial, .. } => partial,
             Self::Device { path, .. } => path,
@@ -118,7 +118,7 @@ impl Target {
     }
 
     /// Gives a finished image its name, over nothing.
-    pub(super) fn keep(&self) -> Result<(), CliError> {
+    pub(crate) fn keep(&self) -> Result<(), CliError> {
         match self {
             Self::File { out, partial } => give_name(partial, out),
             Self::Device { .. } => Ok(()),
@@ -126,14 +126,14 @@ impl Target {
     }
 
     /// Removes what is not an image of anything.
-    pub(super) fn discard(&self) {
+    pub(crate) fn discard(&self) {
         if let Self::File { partial, .. } = self {
             let _ = std::fs::remove_file(partial);
         }
     }
 
     /// Says what is left after a failure.
-    pub(super) fn after_failure(&self) -> &'static str {
+    pub(crate) fn after_failure(&self) -> &'static str {
         match self {
             Self::File { .. } => "no image was left behind",
             Self::Device { .. } => "what was on the device is lost, and it holds no whole copy",
@@ -142,7 +142,7 @@ impl Target {
 }
 
 /// Returns `path` with something behind its name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
