@@ -13,7 +13,7 @@ use crate::model::{Folder, Numbers, text};
 const ENTRIES_MAX: usize = 20_000;
 
 /// Looks at everything that a tree admits to have.
-fn visit(tree: &dyn FileTree) {
+pub(crate) fn visit(tree: &dyn FileTree) {
     tree.label();
     tree.space();
     let mut left = vec![(tree.root(), 0)];
@@ -93,7 +93,7 @@ fn visit_changed(image: &[u8], rounds: u64) {
 }
 
 /// As many as the variable says, to try for longer by hand.
-fn rounds(usual: u64) -> u64 {
+pub(crate) fn rounds(usual: u64) -> u64 {
     std::env::var("KEYHAVEN_DAMAGE_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok())

@@ -5,6 +5,7 @@
 mod damage;
 mod exfat;
 mod fat;
+mod garbage;
 mod made;
 mod model;
 mod ntfs;
