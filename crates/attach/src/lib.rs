@@ -8,6 +8,7 @@ pub mod files;
 pub mod fuse;
 #[cfg(unix)]
 pub mod nbd;
+pub mod reserve;
 mod shown;
 
 pub use shown::Shown;

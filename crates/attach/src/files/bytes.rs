@@ -1,12 +1,12 @@
 //! Numbers at an offset in little-endian bytes, where there are any.
 
 /// Returns the byte at `at`.
-pub(super) fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
+pub(crate) fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
 }
 
 /// Returns the 16-bit number at `at`.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes
         .get(at..)?
         .first_chunk()
@@ -14,7 +14,7 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Returns the 32-bit number at `at`.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes
         .get(at..)?
         .first_chunk()
@@ -22,7 +22,7 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Returns the 64-bit number at `at`.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes
         .get(at..)?
         .first_chunk()
@@ -30,6 +30,6 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Returns the 16-bit units of `bytes`; an odd byte at the end is left out.
-pub(super) fn units(bytes: &[u8]) -> Vec<u16> {
+pub(crate) fn units(bytes: &[u8]) -> Vec<u16> {
     bytes.chunks_exact(2).filter_map(|pair| u16_at(pair, 0)).collect()
 }

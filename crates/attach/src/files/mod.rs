@@ -10,12 +10,12 @@
 //! [`state`] tells whether the file system was left in such an order that it may be written to.
 
 mod attributes;
-mod bytes;
+pub(crate) mod bytes;
 mod error;
 mod fat;
 mod medium;
 mod name;
-mod ntfs;
+pub(crate) mod ntfs;
 mod recent;
 mod state;
 mod tree;

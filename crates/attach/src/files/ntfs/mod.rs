@@ -12,6 +12,7 @@
 //! Sources of the format: the documentation of the Linux-NTFS project, MS-FSCC for reparse points; what Windows and
 //! ntfs-3g write was looked at where they are silent.
 
+mod allocation;
 mod compression;
 mod file;
 mod geometry;
@@ -41,6 +42,7 @@ use crate::files::{
     Storage, name,
 };
 
+pub(crate) use allocation::{FreeRuns, free_runs, places};
 pub(super) use state::state;
 
 /// How much is kept of files that were used, in runs of clusters or the like: at most some 25 MiB.

@@ -145,6 +145,14 @@ impl Stream {
         }
     }
 
+    /// Returns where its clusters are, if they hold it as it is.
+    pub(super) fn plain_runs(&self) -> Option<&Runs> {
+        match &self.form {
+            Form::Plain(runs) => Some(runs),
+            _ => None,
+        }
+    }
+
     /// Reads from byte `offset` on, and returns how many bytes were read: fewer than asked for only at the end.
     ///
     /// # Errors
