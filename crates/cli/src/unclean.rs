@@ -13,8 +13,8 @@ const CHECK_IN_WINDOWS: &str = "have Windows check it: `chkdsk /f` with its driv
 pub(crate) struct UncleanArgs {
     /// Write even if Windows did not shut the drive's file system down
     ///
-    /// What Windows has not finished (after a crash, in hibernation, with fast startup) may be lost or contradict what is
-    /// written now.
+    /// What Windows has not finished (after a crash, in hibernation, with fast startup) may be lost or contradict
+    /// what is written now.
     #[arg(long, requires = "write")]
     allow_unclean: bool,
 }

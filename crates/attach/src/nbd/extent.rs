@@ -13,8 +13,8 @@ const MAX_EXTENTS: usize = 4096;
 /// The most questions to the device for one answer: 4 GiB of stored bytes at [`STEP`].
 const MAX_QUESTIONS: usize = 1 << 16;
 
-/// Returns the extents from `offset` on, in order and without gaps, for up to `len_bytes`: fewer where there are many, and
-/// only the first where `only_one` is wanted. Neighbours differ.
+/// Returns the extents from `offset` on, in order and without gaps, for up to `len_bytes`: fewer where there are
+/// many, and only the first where `only_one` is wanted. Neighbours differ.
 pub(super) fn extents(device: &dyn BlockDevice, offset: u64, len_bytes: u32, only_one: bool) -> Vec<Extent> {
     let end = offset.saturating_add(u64::from(len_bytes));
     let mut found: Vec<Extent> = Vec::new();

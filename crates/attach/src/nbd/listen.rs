@@ -33,9 +33,9 @@ impl Listener {
     /// A socket that nobody listens on any more is replaced. The folder must be there.
     ///
     /// # Errors
-    /// [`ServeError::SocketInUse`] where somebody listens there already, [`ServeError::NotASocket`] where something else is
-    /// there, [`ServeError::SocketPathTooLong`] above what the system allows (about 100 bytes), [`ServeError::Listen`] where
-    /// the system refuses.
+    /// [`ServeError::SocketInUse`] where somebody listens there already, [`ServeError::NotASocket`] where something
+    /// else is there, [`ServeError::SocketPathTooLong`] above what the system allows (about 100 bytes),
+    /// [`ServeError::Listen`] where the system refuses.
     pub fn unix(path: &Path) -> Result<Self, ServeError> {
         let refused = |source: io::Error| ServeError::Listen {
             place: path.display().to_string(),

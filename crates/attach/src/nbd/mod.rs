@@ -20,10 +20,10 @@
 //!
 //! # What clients can do
 //!
-//! An [`Export`] is a device under a name. Clients of any kind can use it: qemu, libnbd's tools, the kernel's. They are
-//! told which parts are holes (`base:allocation`) and what can be done: reading always; writing, flushing, zeroing and,
-//! where the device can, discarding, if the device is [`Shown::Writable`](crate::Shown::Writable). All connections of all
-//! clients share the one device, so a client may open several.
+//! An [`Export`] is a device under a name. Clients of any kind can use it: qemu, libnbd's tools, the kernel's. They
+//! are told which parts are holes (`base:allocation`) and what can be done: reading always; writing, flushing,
+//! zeroing and, where the device can, discarding, if the device is [`Shown::Writable`](crate::Shown::Writable). All
+//! connections of all clients share the one device, so a client may open several.
 //!
 //! # How it works
 //!
@@ -32,11 +32,11 @@
 //!                └─(stop: no new clients; requests in progress end; flush)      └─ device
 //! ```
 //!
-//! [`option`] and [`request`] turn bytes into shapes, the handshake agrees on an export, a session answers requests with a
-//! few workers that take turns at reading the next one. Whatever a client asks for, a worker has one buffer of 256 KiB; so
-//! memory depends on the number of clients and workers, both of which are limited ([`Server::limit_clients`],
-//! [`Server::workers`]), and on nothing else. A client that sends nonsense loses its connection; one that says nothing
-//! before it uses the export does so after a while.
+//! [`option`] and [`request`] turn bytes into shapes, the handshake agrees on an export, a session answers requests
+//! with a few workers that take turns at reading the next one. Whatever a client asks for, a worker has one buffer of
+//! 256 KiB; so memory depends on the number of clients and workers, both of which are limited
+//! ([`Server::limit_clients`], [`Server::workers`]), and on nothing else. A client that sends nonsense loses its
+//! connection; one that says nothing before it uses the export does so after a while.
 //!
 //! # Errors
 //!
@@ -47,9 +47,9 @@
 //! # Who gets in
 //!
 //! A Unix socket is its owner's. A TCP port is open to everybody who can reach it: on this machine all its users, so
-//! ports of other addresses are refused without [`Tls`]; and TLS by itself tells clients who the server is, not the other
-//! way round, so give it the certificate of an authority that vouches for clients. Keys shared beforehand (TLS-PSK) are
-//! not offered: the TLS library has none.
+//! ports of other addresses are refused without [`Tls`]; and TLS by itself tells clients who the server is, not the
+//! other way round, so give it the certificate of an authority that vouches for clients. Keys shared beforehand
+//! (TLS-PSK) are not offered: the TLS library has none.
 
 mod event;
 mod export;

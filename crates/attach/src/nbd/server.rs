@@ -41,8 +41,8 @@ pub struct Server {
 impl Server {
     /// Makes a server of an export, which serves nobody yet.
     ///
-    /// Up to 64 clients at a time, each with a worker for each core and one more, up to 8; 15 seconds to get as far as using
-    /// the export, 5 to take the last replies when the server stops.
+    /// Up to 64 clients at a time, each with a worker for each core and one more, up to 8; 15 seconds to get as far
+    /// as using the export, 5 to take the last replies when the server stops.
     #[must_use]
     pub fn new(export: Export) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -97,13 +97,14 @@ impl Server {
         &self.export
     }
 
-    /// Serves the clients that come in until `keep_on`, which is asked a few times a second and after a signal, says stop.
+    /// Serves the clients that come in until `keep_on`, which is asked a few times a second and after a signal, says
+    /// stop.
     ///
     /// Then the listeners are closed, requests in progress are ended, and what was written is brought to the medium.
     ///
     /// # Errors
-    /// [`ServeError::TlsRequired`] before anything; [`ServeError::Wait`]; [`ServeError::Flush`] at the end. What happens to
-    /// single clients is told to `watch`.
+    /// [`ServeError::TlsRequired`] before anything; [`ServeError::Wait`]; [`ServeError::Flush`] at the end. What
+    /// happens to single clients is told to `watch`.
     pub fn serve(
         &self,
         listeners: Vec<Listener>,

@@ -1,11 +1,13 @@
 //! Requests and replies, once a client uses an export.
 //!
-//! A session has a few workers. One of them at a time, the leader, reads the next request; then it hands the reading half
-//! of the connection to the next worker and does what was asked. So as many requests are in progress as there are
-//! workers, replies come as they are done, and nobody queues anything: what is not read yet waits in the client's socket.
-//! A worker has one buffer of [`PIECE_LEN`], whatever a client asks for, and larger requests go through it in pieces.
+//! A session has a few workers. One of them at a time, the leader, reads the next request; then it hands the reading
+//! half of the connection to the next worker and does what was asked. So as many requests are in progress as there
+//! are workers, replies come as they are done, and nobody queues anything: what is not read yet waits in the client's
+//! socket. A worker has one buffer of [`PIECE_LEN`], whatever a client asks for, and larger requests go through it in
+//! pieces.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -36,6 +38,9 @@ pub enum SessionError {
     /// What came is not a request.
     #[error("what the client sent is not a request of the protocol")]
     NotARequest,
+    /// The device panicked in the middle of the data of a write.
+    #[error("there is a bug in the server")]
+    Bug,
 }
 
 /// A client that uses an export.
@@ -94,8 +99,8 @@ impl<'a, R: Read + Send, W: Write + Send> Session<'a, R, W> {
         }
     }
 
-    /// Serves the client on the caller's thread and `workers - 1` others until it leaves, or the server is stopping and what
-    /// was begun is done.
+    /// Serves the client on the caller's thread and `workers - 1` others until it leaves, or the server is stopping
+    /// and what was begun is done.
     pub(super) fn run(self, workers: usize) -> Result<(), SessionError> {
         thread::scope(|scope| {
             for _ in 1..workers {
@@ -111,7 +116,11 @@ impl<'a, R: Read + Send, W: Write + Send> Session<'a, R, W> {
     fn work(&self) {
         let mut buffer = AlignedBuffer::new(PIECE_LEN);
         while let Some(job) = self.next(&mut buffer) {
-            if let Err(error) = self.answer(job, &mut buffer) {
+            let request = job.request;
+            // A bug in a device costs the request that met it, and nobody else.
+            let answered = catch_unwind(AssertUnwindSafe(|| self.answer(job, &mut buffer)));
+            let bug = Failure::new(ErrorNumber::Io, "there is a bug in the server");
+            if let Err(error) = answered.unwrap_or_else(|_| self.say_failure(&request, &bug)) {
                 self.is_broken.store(true, Ordering::Relaxed);
                 let mut incoming = lock(&self.reading);
                 incoming.problem.get_or_insert(error.into());
@@ -126,7 +135,8 @@ impl<'a, R: Read + Send, W: Write + Send> Session<'a, R, W> {
         if incoming.is_over || is_broken || self.is_stopping.load(Ordering::Relaxed) {
             return None;
         }
-        match self.take(&mut incoming.stream, buffer) {
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(&mut incoming.stream, buffer)));
+        match taken.unwrap_or(Err(SessionError::Bug)) {
             Ok(Some(job)) => return Some(job),
             Ok(None) => {}
             Err(error) => incoming.problem = Some(error),
@@ -526,6 +536,6 @@ fn write_all(stream: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
 }
 
 fn lock<R>(reading: &Mutex<Incoming<R>>) -> MutexGuard<'_, Incoming<R>> {
-    // Reading does not panic; if it did, what is read next is no request, and the session ends.
+    // Panics are caught under this lock.
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }

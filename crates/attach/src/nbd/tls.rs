@@ -1,11 +1,12 @@
 //! TLS: who the server is, whom it lets in, and the thread between the two ends.
 //!
-//! A session reads and writes at the same time from several threads, and a TLS connection is one object. So a thread of
-//! its own, the pump, holds it: on one side it has the client's socket, on the other one end of a pair of sockets, whose
-//! other end is the session's. The session does not know whether there is TLS.
+//! A session reads and writes at the same time from several threads, and a TLS connection is one object. So a thread
+//! of its own, the pump, holds it: on one side it has the client's socket, on the other one end of a pair of sockets,
+//! whose other end is the session's. The session does not know whether there is TLS.
 //!
-//! Servers prove who they are with a certificate (X.509). Keys that both sides share beforehand (PSK), which some clients
-//! know too, are not offered: rustls has none of their own, and a certificate made for the occasion does the same.
+//! Servers prove who they are with a certificate (X.509). Keys that both sides share beforehand (PSK), which some
+//! clients know too, are not offered: rustls has none of their own, and a certificate made for the occasion does the
+//! same.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -73,8 +74,8 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads a server's certificate, with those that vouch for it, and its key from PEM files. With `client_authority`, only
-    /// clients are let in that have a certificate of it.
+    /// Reads a server's certificate, with those that vouch for it, and its key from PEM files. With
+    /// `client_authority`, only clients are let in that have a certificate of it.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -120,8 +121,8 @@ impl Tls {
         self.knows_clients
     }
 
-    /// Begins TLS with a client. Returns the session's end, and what pumps between it and the client until both are done;
-    /// whoever waits for the client meanwhile waits for its TLS handshake.
+    /// Begins TLS with a client. Returns the session's end, and what pumps between it and the client until both are
+    /// done; whoever waits for the client meanwhile waits for its TLS handshake.
     pub(super) fn begin(&self, client: Arc<Socket>) -> io::Result<(Socket, Pump)> {
         let mut connection = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
         // The pump gives it no more than one buffer at a time.

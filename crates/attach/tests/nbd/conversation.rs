@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keyhaven_attach::Shown;
-use keyhaven_attach::nbd::request::{Command, flag};
+use keyhaven_attach::nbd::request::{Command, Request, flag};
 use keyhaven_attach::nbd::{Export, MAX_REQUEST_LEN, Server};
 use keyhaven_disk::Writable;
 
@@ -209,6 +209,33 @@ fn a_bad_place_is_told_and_the_rest_is_served() {
         events.contains("ReadFailed(Io { offset: 700000") && events.contains("WriteFailed(Fixed"),
         "{events}"
     );
+}
+
+#[test]
+fn a_bug_in_a_device_costs_one_request() {
+    let mut device = Moody::new(content(2 << 20));
+    device.bug = 300_000..300_001;
+    let (server, _device) = serve(device);
+    let mut client = Client::connect(&server.socket());
+    let mut simple = Client::connect_simply(&server.socket());
+    for client in [&mut client, &mut simple] {
+        assert_eq!(client.read(0, 400_000).number(), EIO);
+        assert_eq!(client.write(300_000, b"abc"), EIO);
+        assert_eq!(client.read(0, 300_000).data, content(300_000));
+    }
+    // In the middle of its data there is no way to go on.
+    let request = Request {
+        flags: 0,
+        command: Command::Write,
+        cookie: 1,
+        offset: 0,
+        len_bytes: 1 << 20,
+    };
+    client.stream.write_all(&request.to_bytes()).unwrap();
+    let _ = client.stream.write_all(&content(1 << 20));
+    assert!(client.hear().is_err());
+    assert_eq!(simple.read(1 << 20, 10).number(), 0);
+    server.stop().unwrap();
 }
 
 #[test]

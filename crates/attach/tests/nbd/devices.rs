@@ -18,8 +18,10 @@ pub(crate) struct Moody {
     pub(crate) full: Range<u64>,
     /// Writes that touch it are refused.
     pub(crate) fixed: Range<u64>,
-    /// What is discarded becomes this.
+    /// Reads and writes that touch it panic.
+    pub(crate) bug: Range<u64>,
     pub(crate) flushes: AtomicUsize,
+    /// The length of the longest read or write, in bytes.
     pub(crate) longest: AtomicUsize,
     pub(crate) flush_fails: bool,
 }
@@ -31,14 +33,16 @@ impl Moody {
             unreadable: 0..0,
             full: 0..0,
             fixed: 0..0,
+            bug: 0..0,
             flushes: AtomicUsize::new(0),
             longest: AtomicUsize::new(0),
             flush_fails: false,
         }
     }
 
-    fn note(&self, len: usize) {
+    fn note(&self, offset: u64, len: usize) {
         self.longest.fetch_max(len, Ordering::SeqCst);
+        assert!(!touch(&self.bug, offset, len), "a bug, as the test wants it");
     }
 }
 
@@ -52,7 +56,7 @@ impl BlockDevice for Moody {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.note(buf.len());
+        self.note(offset, buf.len());
         if touch(&self.unreadable, offset, buf.len()) {
             return Err(ReadError::Io {
                 offset: offset.max(self.unreadable.start),
@@ -66,7 +70,7 @@ impl BlockDevice for Moody {
 
 impl WritableDevice for Moody {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        self.note(bytes.len());
+        self.note(offset, bytes.len());
         if touch(&self.fixed, offset, bytes.len()) {
             return Err(WriteError::Fixed { offset });
         }

@@ -26,12 +26,12 @@ pub(super) const VERB: Verb = Verb::of::<Serve>();
 
 /// Offer a decrypted drive to other programs, over NBD
 ///
-/// NBD (network block device) is what qemu, libnbd's tools and Linux itself read disks over. The address is printed first,
-/// on standard output; then the drive is served until Ctrl-C (or SIGTERM), which is how it is meant to end: the exit code is
-/// then 0.
+/// NBD (network block device) is what qemu, libnbd's tools and Linux itself read disks over. The address is printed
+/// first, on standard output; then the drive is served until Ctrl-C (or SIGTERM), which is how it is meant to end:
+/// the exit code is then 0.
 ///
-/// Without `--socket` and `--tcp` it is offered at a socket in a folder of your own: `$XDG_RUNTIME_DIR/keyhaven`, for root
-/// `/run/keyhaven`. Only you and root can connect to a socket; to a TCP port, everybody who can reach it.
+/// Without `--socket` and `--tcp` it is offered at a socket in a folder of your own: `$XDG_RUNTIME_DIR/keyhaven`, for
+/// root `/run/keyhaven`. Only you and root can connect to a socket; to a TCP port, everybody who can reach it.
 #[derive(Parser)]
 #[command(name = "serve")]
 struct Serve {
@@ -58,7 +58,8 @@ struct Serve {
     #[arg(long, value_name = "PATH", help_heading = "Who gets in")]
     socket: Option<PathBuf>,
 
-    /// Listen at this TCP port (`127.0.0.1:10809`; 0 takes a free one); an address that other machines can reach needs TLS
+    /// Listen at this TCP port (`127.0.0.1:10809`; 0 takes a free one); an address that other machines can reach
+    /// needs TLS
     #[arg(long, value_name = "ADDR:PORT", value_parser = tcp_address, help_heading = "Who gets in")]
     tcp: Option<SocketAddr>,
 

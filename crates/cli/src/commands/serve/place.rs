@@ -18,8 +18,8 @@ const MOST: u32 = 20;
 /// The longest name of a socket made from a drive's, in bytes: the whole path has to fit into about 100.
 const MAX_NAME_LEN: usize = 40;
 
-/// Listens at the socket of a drive, in the folder for such sockets. Where another drive of this name is served, a number is
-/// added.
+/// Listens at the socket of a drive, in the folder for such sockets. Where another drive of this name is served, a
+/// number is added.
 pub(super) fn listen_for(drive_name: &str) -> Result<Listener, CliError> {
     let folder = folder();
     make_private(&folder)?;
