@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use keyhaven_attach::files;
-use keyhaven_attach::reserve::{self, ReserveError, Room, Wanted};
+use keyhaven_attach::reserve::{self, ReserveError, Units, Wanted};
 use keyhaven_disk::Device;
 use keyhaven_testkit::{kernel, tool};
 
@@ -34,12 +34,16 @@ impl Image {
         self.folder.path().join("image")
     }
 
-    fn make_room(&self) -> Result<Room, ReserveError> {
+    fn make_files(&self) -> Result<Vec<Range<u64>>, ReserveError> {
         let work = self.folder.path().join("work");
         fs::create_dir_all(&work).unwrap();
         let device = keyhaven_disk::open_writable(&self.path()).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
-        reserve::make_room(&device, &wanted(), &work, now)
+        reserve::make_files(&device, &wanted(), &work, now)
+    }
+
+    fn end_at(&self, end: u64) -> Result<(), ReserveError> {
+        reserve::end_at(&keyhaven_disk::open_writable(&self.path()).unwrap(), end)
     }
 
     fn device(&self) -> Device {
@@ -69,13 +73,13 @@ fn wanted() -> Vec<Wanted> {
 }
 
 /// Fails unless the places lie apart from each other and from all that is free.
-fn check_places(room: &Room, free: &[Range<u64>], len_bytes: u64) {
-    let mut places = room.places.clone();
-    places.sort_by_key(|place| place.start);
-    assert!(places.array_windows().all(|[one, next]| one.end <= next.start));
-    for (place, one) in room.places.iter().zip(wanted()) {
+fn check_places(places: &[Range<u64>], free: &[Range<u64>], len_bytes: u64) {
+    let mut sorted = places.to_vec();
+    sorted.sort_by_key(|place| place.start);
+    assert!(sorted.array_windows().all(|[one, next]| one.end <= next.start));
+    for (place, one) in places.iter().zip(wanted()) {
         assert_eq!(place.end - place.start, one.len_bytes);
-        assert!(place.start.is_multiple_of(512) && place.end <= len_bytes);
+        assert!(place.start.is_multiple_of(4096) && place.end <= len_bytes);
         let is_free = free
             .iter()
             .any(|run| run.start < place.end && place.start < run.end);
@@ -104,12 +108,20 @@ fn files_hold_the_places_on_ntfs() {
     }
     let image = Image::new(24 * MIB, &mkntfs, &["-Q", "-F", "-q"]);
     let before: u64 = image.free().iter().map(|run| run.end - run.start).sum();
-    let room = image.make_room().unwrap();
-    assert_eq!((room.sector_len, room.cluster_len), (512, 4096));
-    check_places(&room, &image.free(), 24 * MIB);
+    let places = image.make_files().unwrap();
+    let units = Units {
+        sector_len: 512,
+        cluster_len: 4096,
+    };
+    assert_eq!(reserve::units(&image.device()).unwrap(), units);
+    check_places(&places, &image.free(), 24 * MIB);
     let after: u64 = image.free().iter().map(|run| run.end - run.start).sum();
     assert!(before - after < 300_000, "{before} and {after}");
-    assert_eq!(image.make_room().unwrap(), room, "what is there is found again");
+    assert_eq!(
+        image.make_files().unwrap(),
+        places,
+        "what is there is found again"
+    );
     run(Command::new(&ntfsfix).arg("-n").arg(image.path()));
     assert_eq!(
         reserve::longest_free(&image.device(), 4096)
@@ -130,7 +142,7 @@ fn files_hold_the_places_on_ntfs() {
 }
 
 #[test]
-fn fat32_ends_in_front_of_the_places() {
+fn fat32_ends_where_it_should() {
     let (Some(mkfs), Some(fsck), Some(mcopy)) = (
         tool::find("mkfs.vfat"),
         tool::find("fsck.vfat"),
@@ -144,8 +156,10 @@ fn fat32_ends_in_front_of_the_places() {
             .arg("-i")
             .arg(image.path())
             .args(["/etc/passwd", "::PASSWD"]));
-        let room = image.make_room().unwrap();
-        check_places(&room, &image.free(), len_bytes);
+        let end = len_bytes - 300_000;
+        image.end_at(end).unwrap();
+        assert!(image.free().iter().all(|run| run.end <= end));
+        image.end_at(end + 5000).unwrap();
         run(Command::new(&fsck).arg("-n").arg(image.path()));
         assert_eq!(names_in_root(image.device()), ["PASSWD"]);
         let free: u64 = image.free().iter().map(|run| run.end - run.start).sum();
@@ -153,18 +167,20 @@ fn fat32_ends_in_front_of_the_places() {
     }
     // As few clusters as there may be.
     let image = Image::new(66_764 * 512, &mkfs, &["-F", "32", "-s", "1"]);
-    assert!(matches!(image.make_room(), Err(ReserveError::TooSmall)));
+    assert!(matches!(image.end_at(66_400 * 512), Err(ReserveError::TooSmall)));
 }
 
 #[test]
-fn exfat_ends_in_front_of_the_places() {
+fn exfat_ends_where_it_should() {
     let (Some(mkfs), Some(fsck)) = (tool::find("mkfs.exfat"), tool::find("fsck.exfat")) else {
         return;
     };
     for len_bytes in [8 * MIB, 60 * MIB + 512] {
         let image = Image::new(len_bytes, &mkfs, &["-c", "4K"]);
-        let room = image.make_room().unwrap();
-        check_places(&room, &image.free(), len_bytes);
+        let end = len_bytes - 300_000;
+        image.end_at(end).unwrap();
+        assert!(image.free().iter().all(|run| run.end <= end));
+        image.end_at(end + 5000).unwrap();
         let output = run(Command::new(&fsck).arg("-n").arg("-v").arg(image.path()));
         let said = String::from_utf8_lossy(&output.stdout).to_lowercase();
         assert!(said.contains("clean") && !said.contains("error"), "{said}");
@@ -178,6 +194,6 @@ fn what_is_not_known_is_refused() {
     let path = folder.path().join("image");
     fs::write(&path, vec![0; 1 << 20]).unwrap();
     let device = keyhaven_disk::open_writable(&path).unwrap();
-    let refused = reserve::make_room(&device, &wanted(), folder.path(), SystemTime::UNIX_EPOCH);
+    let refused = reserve::end_at(&device, 4096);
     assert!(matches!(refused, Err(ReserveError::Unsupported(_))));
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use keyhaven_disk::{Device, Writable};
 
-use super::{ReserveError, Room, Wanted, behind, read};
+use super::{ReserveError, Units, read};
 use crate::files::bytes::{u8_at, u32_at, u64_at};
 use crate::files::ntfs::FreeRuns;
 
@@ -149,22 +149,35 @@ pub(super) fn free_runs(device: &Device, each: &mut dyn FnMut(Range<u64>)) -> Re
     exfat.free_clusters(device, &mut |run| each(at(run.start)..at(run.end)))
 }
 
-pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, ReserveError> {
+pub(super) fn units(device: &Device) -> Result<Units, ReserveError> {
+    let exfat = ExFat::read(device)?;
+    Ok(Units {
+        sector_len: exfat.sector_len as u32,
+        cluster_len: exfat.cluster_len as u32,
+    })
+}
+
+pub(super) fn end_at(device: &Writable, end: u64) -> Result<(), ReserveError> {
     let plain: Device = device.clone();
     let exfat = ExFat::read(&plain)?;
-    let data_end = exfat.heap_offset + exfat.clusters * exfat.cluster_len;
-    let (cut, places) = behind(device.len_bytes(), data_end, exfat.cluster_len, wanted)?;
-    let left = exfat.clusters.checked_sub(cut.clusters).filter(|left| *left > 0);
-    let left = left.ok_or(ReserveError::TooSmall)?;
+    let left = end.saturating_sub(exfat.heap_offset) / exfat.cluster_len;
+    if left >= exfat.clusters {
+        return Ok(());
+    }
+    let gone = exfat.clusters - left;
+    let new_end = exfat.heap_offset + left * exfat.cluster_len;
+    if left == 0 {
+        return Err(ReserveError::TooSmall);
+    }
     let mut free_at_end = 0;
     exfat.free_clusters(&plain, &mut |run| {
         if run.end == exfat.clusters {
             free_at_end = run.end - run.start;
         }
     })?;
-    if free_at_end < cut.clusters {
+    if free_at_end < gone {
         return Err(ReserveError::EndInUse {
-            needed: cut.clusters * exfat.cluster_len,
+            needed: gone * exfat.cluster_len,
         });
     }
     let region_len = REGION_SECTORS * exfat.sector_len;
@@ -172,7 +185,7 @@ pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, Re
     put(
         &mut region,
         VOLUME_LENGTH,
-        &(cut.end / exfat.sector_len).to_le_bytes(),
+        &(new_end / exfat.sector_len).to_le_bytes(),
     );
     put(&mut region, CLUSTER_COUNT, &(left as u32).to_le_bytes());
     let (checked, checksums) = region.split_at_mut((region_len - exfat.sector_len) as usize);
@@ -190,11 +203,7 @@ pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, Re
         &left.div_ceil(8).to_le_bytes(),
     )?;
     device.flush()?;
-    Ok(Room {
-        places,
-        sector_len: exfat.sector_len as u32,
-        cluster_len: exfat.cluster_len as u32,
-    })
+    Ok(())
 }
 
 fn checksum(sectors: &[u8]) -> u32 {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use keyhaven_disk::{Device, Writable};
 
-use super::{ReserveError, Room, Wanted, behind, read};
+use super::{ReserveError, Units, read};
 use crate::files::bytes::{u8_at, u16_at, u32_at};
 use crate::files::ntfs::FreeRuns;
 
@@ -92,15 +92,24 @@ pub(super) fn free_runs(device: &Device, each: &mut dyn FnMut(Range<u64>)) -> Re
     fat.free_clusters(device, &mut |run| each(at(run.start)..at(run.end)))
 }
 
-pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, ReserveError> {
+pub(super) fn units(device: &Device) -> Result<Units, ReserveError> {
+    let fat = Fat32::read(device)?;
+    Ok(Units {
+        sector_len: fat.sector_len as u32,
+        cluster_len: fat.cluster_len as u32,
+    })
+}
+
+pub(super) fn end_at(device: &Writable, end: u64) -> Result<(), ReserveError> {
     let plain: Device = device.clone();
     let fat = Fat32::read(&plain)?;
-    let data_end = fat.data_offset + fat.clusters * fat.cluster_len;
-    let (cut, places) = behind(device.len_bytes(), data_end, fat.cluster_len, wanted)?;
-    let left = fat
-        .clusters
-        .checked_sub(cut.clusters)
-        .ok_or(ReserveError::TooSmall)?;
+    let left = end.saturating_sub(fat.data_offset) / fat.cluster_len;
+    if left >= fat.clusters {
+        return Ok(());
+    }
+    let gone = fat.clusters - left;
+    let new_end = fat.data_offset + left * fat.cluster_len;
+    let left = fat.clusters.checked_sub(gone).ok_or(ReserveError::TooSmall)?;
     if left < MIN_CLUSTERS {
         return Err(ReserveError::TooSmall);
     }
@@ -110,12 +119,12 @@ pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, Re
             free_at_end = run.end - run.start;
         }
     })?;
-    if free_at_end < cut.clusters {
+    if free_at_end < gone {
         return Err(ReserveError::EndInUse {
-            needed: cut.clusters * fat.cluster_len,
+            needed: gone * fat.cluster_len,
         });
     }
-    let sectors = u32::try_from(cut.end / fat.sector_len)
+    let sectors = u32::try_from(new_end / fat.sector_len)
         .map_err(|_| ReserveError::Damaged("it has too many sectors".to_owned()))?;
     let sector = |number: u64| number * fat.sector_len;
     let has_backup = fat.backup_sector != 0 && sector(fat.backup_sector) < fat.table_offset;
@@ -137,7 +146,7 @@ pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, Re
         }
         let unknown = u32::MAX;
         let free = u32_at(&information, FREE_COUNT.start).unwrap_or(unknown);
-        let free = match u32::try_from(cut.clusters) {
+        let free = match u32::try_from(gone) {
             Ok(gone) if free != unknown => free.checked_sub(gone).unwrap_or(unknown),
             _ => unknown,
         };
@@ -149,11 +158,7 @@ pub(super) fn make_room(device: &Writable, wanted: &[Wanted]) -> Result<Room, Re
         device.write_at(sector(at), &information)?;
     }
     device.flush()?;
-    Ok(Room {
-        places,
-        sector_len: fat.sector_len as u32,
-        cluster_len: fat.cluster_len as u32,
-    })
+    Ok(())
 }
 
 fn put(bytes: &mut [u8], place: Range<usize>, value: u32) {

@@ -1,17 +1,16 @@
 //! Room on a device for things that a file system must leave alone for ever, and which parts it does not use.
 //!
-//! [`make_room`] finds or makes the room: on NTFS as files, so that every driver knows that the clusters are taken; on
-//! FAT32 and exFAT behind the file system, which is made smaller by the little that is needed. The file system has to be
-//! in order ([`files::state`](crate::files::state)) and nobody may use it meanwhile. [`free_runs`] tells what is free.
+//! [`make_files`] makes files on NTFS, so that every driver knows that the clusters are taken; [`end_at`] makes FAT32 and
+//! exFAT smaller by the little that is needed behind them. The file system has to be in order
+//! ([`files::state`](crate::files::state)) and nobody may use it meanwhile. [`free_runs`] tells what is free.
 
 mod exfat;
 mod fat32;
 #[cfg(target_os = "linux")]
 mod ntfs;
+mod ntfs_units;
 
 use std::ops::Range;
-use std::path::Path;
-use std::time::SystemTime;
 
 use keyhaven_disk::content::{self, Content};
 use keyhaven_disk::{Device, ReadError, Writable, WriteError};
@@ -19,23 +18,21 @@ use keyhaven_disk::{Device, ReadError, Writable, WriteError};
 use crate::files::OpenFilesError;
 
 #[cfg(target_os = "linux")]
-pub use ntfs::remove_files;
+pub use ntfs::{make_files, remove_files};
 
-/// Something to be kept.
+/// Something to be kept in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// The name of the file in `\System Volume Information` that holds it on NTFS.
+    /// The name of the file in `\System Volume Information`.
     pub file_name: String,
     /// Its length.
     pub len_bytes: u64,
 }
 
-/// Where the things may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Room {
-    /// A place for each, in bytes from the start of the device.
-    pub places: Vec<Range<u64>>,
-    /// The sectors of the file system, in bytes.
+/// What a file system counts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Units {
+    /// Its sectors, in bytes.
     pub sector_len: u32,
     /// Its clusters, in bytes.
     pub cluster_len: u32,
@@ -82,29 +79,30 @@ pub enum ReserveError {
     Write(#[from] WriteError),
 }
 
-/// Makes room for all of `wanted` in the file system on `device`, or behind it.
-///
-/// `folder` is an empty folder of the caller's, in which drivers may mount things meanwhile; `now` is the time that files
-/// get. What is made stays: asked again, the same places are found where the file system knows them.
+/// Returns what the file system on a device counts in.
 ///
 /// # Errors
-/// [`ReserveError`]; all files are as before then.
-pub fn make_room(
-    device: &Writable,
-    wanted: &[Wanted],
-    folder: &Path,
-    now: SystemTime,
-) -> Result<Room, ReserveError> {
+/// [`ReserveError::Unsupported`] for file systems that are not known here, or why it cannot be read.
+pub fn units(device: &Device) -> Result<Units, ReserveError> {
+    match content::identify(device) {
+        Content::Ntfs => ntfs_units::units(device),
+        Content::Fat32 => fat32::units(device),
+        Content::ExFat => exfat::units(device),
+        other => Err(ReserveError::Unsupported(other)),
+    }
+}
+
+/// Makes the file system on `device`, FAT32 or exFAT, end at byte `end` or in front of it; one that does is left alone.
+///
+/// # Errors
+/// [`ReserveError::EndInUse`] where files are in the part that would go, [`ReserveError::Unsupported`] for other file
+/// systems; all files are as before then.
+pub fn end_at(device: &Writable, end: u64) -> Result<(), ReserveError> {
     let plain: Device = device.clone();
     match content::identify(&plain) {
-        #[cfg(target_os = "linux")]
-        Content::Ntfs => ntfs::make_files(device, wanted, folder, now),
-        Content::Fat32 => fat32::make_room(device, wanted),
-        Content::ExFat => exfat::make_room(device, wanted),
-        other => {
-            let _ = (folder, now);
-            Err(ReserveError::Unsupported(other))
-        }
+        Content::Fat32 => fat32::end_at(device, end),
+        Content::ExFat => exfat::end_at(device, end),
+        other => Err(ReserveError::Unsupported(other)),
     }
 }
 
@@ -137,41 +135,6 @@ pub fn longest_free(device: &Device, most: u64) -> Result<Option<Range<u64>>, Re
         }
     })?;
     Ok(longest)
-}
-
-/// How much a file system has to give up at its end.
-struct Cut {
-    /// Where it will end, in bytes.
-    end: u64,
-    /// How many clusters go.
-    clusters: u64,
-}
-
-/// Lays what is wanted behind a file system of whole clusters that ends at `data_end`: the cut, and the places.
-fn behind(
-    device_len: u64,
-    data_end: u64,
-    cluster_len: u64,
-    wanted: &[Wanted],
-) -> Result<(Cut, Vec<Range<u64>>), ReserveError> {
-    /// What every place starts at a multiple of: a page, and a sector of any drive.
-    const ALIGNMENT: u64 = 4096;
-    let needed = wanted.iter().fold(0, |sum: u64, one| {
-        sum.saturating_add(one.len_bytes.next_multiple_of(ALIGNMENT))
-    });
-    let start = device_len.checked_sub(needed).ok_or(ReserveError::TooSmall)? / ALIGNMENT * ALIGNMENT;
-    let clusters = data_end.saturating_sub(start).div_ceil(cluster_len);
-    let end = data_end
-        .checked_sub(clusters.saturating_mul(cluster_len))
-        .ok_or(ReserveError::TooSmall)?;
-    let mut at = start;
-    let places = wanted.iter().map(|one| {
-        let place = at..at + one.len_bytes;
-        at += one.len_bytes.next_multiple_of(ALIGNMENT);
-        place
-    });
-    let places = places.collect();
-    Ok((Cut { end, clusters }, places))
 }
 
 /// Reads one sector or more.

@@ -12,9 +12,8 @@ use std::time::{Duration, SystemTime};
 use keyhaven_disk::content::Content;
 use keyhaven_disk::{Device, Writable};
 
-use super::{ReserveError, Room, Wanted, read};
+use super::{ReserveError, Wanted};
 use crate::Shown;
-use crate::files::bytes::{u8_at, u16_at};
 use crate::files::ntfs::places;
 use crate::fuse::{self, MountOptions, Mounted, Unmounting, system};
 
@@ -30,13 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What Windows marks such files with: hidden, of the system.
 const ATTRIBUTES: u32 = 0x06;
 
-/// Makes a file for each that is wanted, or finds the one that is there.
-pub(super) fn make_files(
+/// Makes a file on NTFS for each that is wanted, or finds the one that is there; returns where they are, in bytes from the
+/// start of the device.
+///
+/// `folder` is an empty folder of the caller's, in which the file system is mounted meanwhile; `now` is the time that the
+/// files get.
+///
+/// # Errors
+/// [`ReserveError`]; all other files are as before.
+pub fn make_files(
     device: &Writable,
     wanted: &[Wanted],
     folder: &Path,
     now: SystemTime,
-) -> Result<Room, ReserveError> {
+) -> Result<Vec<Range<u64>>, ReserveError> {
     let plain: Device = device.clone();
     let mut found = find(&plain, wanted)?;
     let mut spoiled = 0;
@@ -67,18 +73,7 @@ pub(super) fn make_files(
     for (one, place) in wanted.iter().zip(found) {
         places.push(place.ok_or_else(|| ReserveError::Fragmented(one.file_name.clone()))?);
     }
-    let boot = read(&plain, 0, 512)?;
-    let sector_len = u32::from(u16_at(&boot, 0x0b).unwrap_or(512));
-    let per_cluster = u32::from(u8_at(&boot, 0x0d).unwrap_or(8));
-    Ok(Room {
-        places,
-        sector_len,
-        // More sectors than a signed byte holds are given as a power of two; see the reader.
-        cluster_len: match per_cluster {
-            exponent @ 0x81..=0xff => sector_len.saturating_mul(1 << (0x100 - exponent).min(16)),
-            count => sector_len.saturating_mul(count),
-        },
-    })
+    Ok(places)
 }
 
 /// Removes files that were made here and are no longer needed; those that are not there are no matter.
