@@ -164,6 +164,13 @@ impl Metadata {
             .is_some_and(|flags| flags & FLAG_PAUSED != 0)
     }
 
+    /// Returns a part of the volume, in bytes, that Windows reserves and has nothing in; `None` on volumes that have none.
+    #[must_use]
+    pub fn spare(&self) -> Option<std::ops::Range<u64>> {
+        let (_, _, extended) = self.virtualization()?;
+        ExtendedVirtualization::spare(extended)
+    }
+
     /// Returns where the log of the conversion that is under way lies, and how long it is, in bytes.
     pub(crate) fn conversion_log(&self) -> Option<(u64, u64)> {
         let (_, _, extended) = self.virtualization()?;

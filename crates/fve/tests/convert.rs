@@ -117,8 +117,18 @@ impl Bed {
         let mut new = NewVolume::new(self.plain.len() as u64, self.method, NOW);
         new.sector_size = self.sector_size;
         new.protectors.push(NewProtector::ExternalKey);
+        // The places are only known for good when the keys have been made.
+        let len_bytes = self.plain.len() as u64;
+        let first = Placement::at(
+            [0, 1, 2].map(|number| MOVED_LEN_BYTES + number * REGION_LEN_BYTES),
+            MOVED_LEN_BYTES + 3 * REGION_LEN_BYTES,
+            len_bytes..len_bytes,
+            len_bytes,
+            self.sector_size,
+            4096,
+        );
         let prepared = new
-            .prepare_at(self.placement.clone(), &mut numbers(1))
+            .prepare_at(first.expect("room for them"), &mut numbers(1))
             .expect("prepared");
         let key = self.key(&prepared);
         (prepared, key)
@@ -282,7 +292,7 @@ proptest! {
         let bed = Bed::new(sector_size, method, gaps, order, journal_len);
         let medium: Writable = Arc::new(MemoryDevice::new(bed.plain.clone()));
         let (prepared, key) = bed.prepare();
-        begin(&prepared, &*medium).expect("room for it");
+        begin(&prepared, &bed.placement, &*medium).expect("room for it");
         bed.check(&medium, &key, &[], "when nothing is encrypted");
 
         let mut seed = 10;
@@ -398,7 +408,7 @@ fn a_loss_of_power_while_a_volume_is_begun_loses_nothing() {
     let bed = Bed::small();
     let (prepared, key) = bed.prepare();
     survive(&bed, &bed.plain, &key, Direction::Encrypt, |medium| {
-        begin(&prepared, &**medium).expect("room for it");
+        begin(&prepared, &bed.placement, &**medium).expect("room for it");
     });
 }
 
@@ -407,7 +417,7 @@ fn a_loss_of_power_while_encrypting_loses_nothing() {
     let bed = Bed::small();
     let (prepared, key) = bed.prepare();
     let begun: Writable = Arc::new(MemoryDevice::new(bed.plain.clone()));
-    begin(&prepared, &*begun).expect("room for it");
+    begin(&prepared, &bed.placement, &*begun).expect("room for it");
     survive(&bed, &whole(&begun), &key, Direction::Encrypt, |medium| {
         bed.convert(medium, &key, Direction::Encrypt, None, 3, 1)
             .expect("converted");
@@ -421,7 +431,7 @@ fn a_loss_of_power_while_decrypting_loses_nothing() {
     let bed = Bed::small();
     let (prepared, key) = bed.prepare();
     let encrypted: Writable = Arc::new(MemoryDevice::new(bed.plain.clone()));
-    begin(&prepared, &*encrypted).expect("room for it");
+    begin(&prepared, &bed.placement, &*encrypted).expect("room for it");
     bed.convert(&encrypted, &key, Direction::Encrypt, None, usize::MAX, 1)
         .expect("converted");
     survive(&bed, &whole(&encrypted), &key, Direction::Decrypt, |medium| {

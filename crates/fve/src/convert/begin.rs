@@ -3,24 +3,29 @@
 use keyhaven_disk::WritableDevice;
 
 use super::{ConvertError, Direction, PAUSED};
-use crate::create::{MOVED_LEN_BYTES, PreparedVolume};
+use crate::create::{MOVED_LEN_BYTES, Placement, PreparedVolume};
 use crate::format::boot_sector;
+use crate::format::datum::Value;
+use crate::format::virtualization::ExtendedVirtualization;
 use crate::metadata_builder::MetadataBuilder;
 
 /// Puts the metadata of a new volume on `medium`, whose content stays as it is and stays readable.
 ///
-/// The places that the volume keeps must have been reserved. Nothing is encrypted afterwards, and the conversion is
+/// The places that the volume keeps, `placement`, must have been reserved; they need not be those that it was prepared
+/// with, so that its keys can be saved before anything is changed for that. Nothing is encrypted afterwards, and the conversion is
 /// paused. Until the very last step, in which 512 bytes are written, what is on the medium is the plain volume.
 ///
 /// # Errors
 /// [`ConvertError`]; the medium has the plain volume then, unless it failed in the last step.
-pub fn begin(prepared: &PreparedVolume, medium: &dyn WritableDevice) -> Result<(), ConvertError> {
+pub fn begin(
+    prepared: &PreparedVolume,
+    placement: &Placement,
+    medium: &dyn WritableDevice,
+) -> Result<(), ConvertError> {
     let (expected, found) = (prepared.len_bytes(), medium.len_bytes());
     if found < expected {
         return Err(ConvertError::CutOff { expected, found });
     }
-    let placement = prepared.placement();
-
     let mut front = vec![0; MOVED_LEN_BYTES as usize];
     medium.read_at(0, &mut front)?;
     medium.write_at(placement.moved_offset, &front)?;
@@ -34,6 +39,14 @@ pub fn begin(prepared: &PreparedVolume, medium: &dyn WritableDevice) -> Result<(
     block.next_state = Direction::Encrypt.state();
     // The sectors in front are not where they seem, so that this is true of them already. Readers take 0 for "unknown".
     block.state_offset = MOVED_LEN_BYTES;
+    block.metadata_offsets = placement.metadata_offsets;
+    block.virtualized_offset = placement.moved_offset;
+    for datum in &mut block.datums {
+        if let Value::Virtualization { offset, extended, .. } = &mut datum.value {
+            *offset = placement.moved_offset;
+            ExtendedVirtualization::set_spare(extended, placement.spare.start, spare as u32);
+        }
+    }
     let created = block.dataset.created;
     let region = metadata.seal(prepared.vmk(), created)?;
     for offset in placement.metadata_offsets {
@@ -45,7 +58,7 @@ pub fn begin(prepared: &PreparedVolume, medium: &dyn WritableDevice) -> Result<(
             return Err(ConvertError::NotKept { offset });
         }
     }
-    medium.write_at(0, &boot_sector_over(&front, prepared))?;
+    medium.write_at(0, &boot_sector_over(&front, prepared, placement))?;
     medium.flush()?;
     Ok(())
 }
@@ -54,8 +67,11 @@ pub fn begin(prepared: &PreparedVolume, medium: &dyn WritableDevice) -> Result<(
 ///
 /// 512 bytes are all that is read of it. More are not written, even where sectors are larger: a medium that cannot
 /// write less does it in one piece.
-fn boot_sector_over(old: &[u8], prepared: &PreparedVolume) -> Vec<u8> {
+fn boot_sector_over(old: &[u8], prepared: &PreparedVolume, placement: &Placement) -> Vec<u8> {
     let mut new = prepared.front()[..boot_sector::LEN_BYTES].to_vec();
+    for (at, offset) in [0xb0, 0xb8, 0xc0].into_iter().zip(placement.metadata_offsets) {
+        new[at..at + 8].copy_from_slice(&offset.to_le_bytes());
+    }
     let field = |at: usize| u16::from_le_bytes([old[at], old[at + 1]]);
     let is_boot_sector = old[510..512] == [0x55, 0xaa];
     let bytes_per_sector = field(0x0b);

@@ -7,9 +7,9 @@
 //! # let (medium, new): (keyhaven_disk::Writable, NewVolume) = unimplemented!();
 //! # let (placement, free): (Placement, Range<u64>) = unimplemented!();
 //! # let (random, now): (&mut Randomness<'_>, FileTime) = unimplemented!();
-//! let prepared = new.prepare_at(placement, random)?;
+//! let prepared = new.prepare_at(placement.clone(), random)?;
 //! // Now `prepared.records()` go where they will be safe. Then, and not before:
-//! begin(&prepared, &*medium)?;
+//! begin(&prepared, &placement, &*medium)?;
 //! let volume = Volume::open(medium.clone(), &OpenOptions::default(), &mut unwatched)?;
 //! let unlocked = volume.unlock(&Credential::VolumeMasterKey(prepared.into_vmk()))?;
 //! let converter = Converter::start(&volume, unlocked, medium, Direction::Encrypt, &free, now, random)?;

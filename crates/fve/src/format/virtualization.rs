@@ -50,6 +50,23 @@ impl ExtendedVirtualization {
         bytes
     }
 
+    /// Changes where the part lies that Windows keeps free as well, and how long it is, in bytes.
+    pub fn set_spare(bytes: &mut [u8], offset: u64, len_bytes: u32) {
+        if bytes.len() >= Self::LEN_BYTES {
+            bytes[SPARE_OFFSET].copy_from_slice(&offset.to_le_bytes());
+            bytes[SPARE_LEN].copy_from_slice(&len_bytes.to_le_bytes());
+        }
+    }
+
+    /// Returns that part; `None` where there is none.
+    #[must_use]
+    pub fn spare(bytes: &[u8]) -> Option<std::ops::Range<u64>> {
+        let offset = u64::from_le_bytes(bytes.get(SPARE_OFFSET)?.try_into().ok()?);
+        let len_bytes = u32::from_le_bytes(bytes.get(SPARE_LEN)?.try_into().ok()?);
+        let end = offset.checked_add(u64::from(len_bytes))?;
+        (len_bytes > 0).then_some(offset..end)
+    }
+
     /// Returns where the log of a conversion lies and how long it is, in bytes; `None` where there is none.
     #[must_use]
     pub fn conversion_log(bytes: &[u8]) -> Option<(u64, u64)> {
@@ -83,6 +100,8 @@ impl ExtendedVirtualization {
 
 const LOG_OFFSET: std::ops::Range<usize> = 16..24;
 const LOG_LEN: std::ops::Range<usize> = 24..28;
+const SPARE_OFFSET: std::ops::Range<usize> = 60..68;
+const SPARE_LEN: std::ops::Range<usize> = 68..72;
 
 #[cfg(test)]
 mod tests {
