@@ -224,13 +224,18 @@ impl Converter {
         let mut lagging: Option<Vec<u8>> = None;
         while let Some(mut step) = current {
             let region = self.seal(ACTIVE, step.batch.to)?;
-            let (mut written, mut loaded) = (Ok(()), Ok(None));
+            let (mut written, mut loaded) = (None, None);
             let ahead = next.as_ref().map(|next| next.batch.to);
             let this = &self;
             both(
-                &mut || written = this.write_step(&mut step, next.as_mut(), lagging.as_deref(), &region),
-                &mut || loaded = this.load(ahead, this.sequence + 2, &mut spare),
+                &mut || {
+                    written = Some(this.write_step(&mut step, next.as_mut(), lagging.as_deref(), &region));
+                },
+                &mut || loaded = Some(this.load(ahead, this.sequence + 2, &mut spare)),
             );
+            let (Some(written), Some(loaded)) = (written, loaded) else {
+                return Err(ConvertError::WorkLeftUndone);
+            };
             written?;
             self.position = step.batch.to;
             self.sequence += 1;

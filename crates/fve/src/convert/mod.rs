@@ -123,6 +123,9 @@ pub enum ConvertError {
         /// Where it ends.
         end: u64,
     },
+    /// The caller did not do the work that it was given.
+    #[error("a part of the work was not done")]
+    WorkLeftUndone,
     /// The metadata cannot be changed.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
