@@ -19,12 +19,16 @@
 //! one more: see [`Edit::remove`].
 
 mod error;
+mod preview;
 mod rekey;
 mod standing;
+
+use std::sync::Arc;
 
 use keyhaven_crypto::{Secret, SecretBytes};
 use keyhaven_disk::WritableDevice;
 
+use crate::error::OpenError;
 use crate::format::FileTime;
 use crate::format::datum::{Datum, SealedDatum, Value};
 use crate::guid::Guid;
@@ -34,10 +38,11 @@ use crate::metadata_builder::MetadataBuilder;
 use crate::protector::{KeyProtector, NewProtector, ProtectorKind};
 use crate::randomness::Randomness;
 use crate::record::RecoveryRecord;
-use crate::volume::{Unlocked, Volume};
+use crate::volume::{OpenOptions, Unlocked, Volume, unwatched};
 
 pub use error::EditError;
 use standing::Standing;
+pub(crate) use standing::{CopyError, write_copy};
 
 /// The metadata of an unlocked volume, being changed.
 #[derive(Debug)]
@@ -245,15 +250,25 @@ impl Edit {
         Ok(gone)
     }
 
-    /// Writes the changed metadata to `medium`, which is the device that the volume was opened from.
+    /// Puts the changed metadata together, ready to be looked at and written.
     ///
     /// # Errors
-    /// [`EditError`]. Before the first copy has been written whole, the volume is as it was; after that it is as it was
-    /// to become, and the next edit brings the other copies up to it.
-    pub fn commit(mut self, medium: &dyn WritableDevice) -> Result<(), EditError> {
+    /// [`EditError`] where they do not fit their place, or do not read back as they should.
+    pub fn seal(mut self) -> Result<SealedEdit, EditError> {
         let region = self.metadata.seal(&self.vmk, self.time)?;
         self.check(&region)?;
-        self.standing.replace(&region, medium)
+        Ok(SealedEdit {
+            standing: self.standing,
+            region,
+        })
+    }
+
+    /// Writes the changed metadata to `medium`: [`seal`](Self::seal) and [`SealedEdit::commit`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn commit(self, medium: &dyn WritableDevice) -> Result<(), EditError> {
+        self.seal()?.commit(medium)
     }
 
     /// Reads what is about to be written as the next reader will.
@@ -303,6 +318,38 @@ impl Edit {
 
     fn datums_mut(&mut self) -> &mut Vec<Datum> {
         &mut self.metadata.block_mut().datums
+    }
+}
+
+/// Changed metadata that are not written yet.
+#[derive(Debug)]
+pub struct SealedEdit {
+    standing: Standing,
+    /// What all three copies become.
+    region: Vec<u8>,
+}
+
+impl SealedEdit {
+    /// Shows the volume as it will be, so that a new key can be proven before anything is written.
+    ///
+    /// # Errors
+    /// [`OpenError`], where the device fails.
+    pub fn preview(&self, volume: &Volume) -> Result<Volume, OpenError> {
+        let device = self.standing.shown_with(volume.device().clone(), &self.region);
+        let options = OpenOptions {
+            scan: false,
+            ..OpenOptions::default()
+        };
+        Volume::open(Arc::new(device), &options, &mut unwatched)
+    }
+
+    /// Writes the metadata to `medium`, which is the device that the volume was opened from.
+    ///
+    /// # Errors
+    /// [`EditError`]. Before the first copy has been written whole, the volume is as it was; after that it is as it was
+    /// to become, and the next edit brings the other copies up to it.
+    pub fn commit(&self, medium: &dyn WritableDevice) -> Result<(), EditError> {
+        self.standing.replace(&self.region, medium)
     }
 }
 

@@ -13,10 +13,11 @@
 //! copies differ, the counter therefore skips more than any edit uses; and the time in a nonce is always later than
 //! that of every nonce that can be read.
 
-use keyhaven_disk::{ReadError, WritableDevice, WriteError};
+use keyhaven_disk::{Device, ReadError, WritableDevice, WriteError};
 
 use super::STEPS_PER_MILLISECOND;
 use super::error::EditError;
+use super::preview::Preview;
 use crate::format::FileTime;
 use crate::format::block::InformationBlock;
 use crate::format::datum::{Datum, Value};
@@ -124,6 +125,15 @@ impl Standing {
     /// Returns the first whole millisecond after all nonces that the volume has.
     pub(super) fn first_free_time(&self) -> FileTime {
         FileTime((self.latest_nonce_time / STEPS_PER_MILLISECOND + 1) * STEPS_PER_MILLISECOND)
+    }
+
+    /// Returns a device that shows `device` with `region` in the place of all copies.
+    pub(super) fn shown_with(&self, device: Device, region: &[u8]) -> Preview {
+        Preview {
+            device,
+            offsets: self.offsets,
+            region: region.to_vec(),
+        }
     }
 
     /// Replaces all copies with `region`.

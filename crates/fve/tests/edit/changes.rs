@@ -1,7 +1,7 @@
 //! What each edit does to a volume.
 
 use keyhaven_fve::create::NewProtector;
-use keyhaven_fve::edit::Unrenewable;
+use keyhaven_fve::edit::{Edit, Unrenewable};
 use keyhaven_fve::keys::RecoveryPassword;
 use keyhaven_fve::{Credential, Integrity, ProtectorKind, VolumeState};
 
@@ -161,4 +161,26 @@ fn the_clock_may_go_back() {
         edit.add(NewProtector::ExternalKey, random).expect("added");
     });
     assert!(modified(1) > first, "times in nonces never go back");
+}
+
+#[test]
+fn a_new_key_is_proven_before_anything_is_written() {
+    let random = &mut numbers(6);
+    let made = make(6, vec![NewProtector::ExternalKey]);
+    let volume = open(&made.medium);
+    let unlocked = volume.unlock(&credential_of(&made.records[0])).expect("it opens");
+    let mut edit = Edit::begin(&volume, &unlocked, later(1)).expect("it can be changed");
+    let added = edit.add(NewProtector::ExternalKey, random).expect("added");
+    let key = credential_of(added.record.as_ref().expect("a key file"));
+    let before = made.medium.content();
+    let sealed = edit.seal().expect("it fits");
+    let preview = sealed.preview(&volume).expect("as it will be");
+    assert_eq!(
+        preview.prove(&key).expect("it opens").protector_id,
+        Some(added.id)
+    );
+    assert!(unlock(&made.medium, &key).is_err() && made.medium.content() == before);
+    sealed.commit(&*made.medium).expect("written");
+    assert_whole(&made.medium);
+    unlock(&made.medium, &key).expect("now it does");
 }

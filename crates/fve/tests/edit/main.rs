@@ -6,3 +6,5 @@ mod changes;
 mod crashes;
 mod nonces;
 mod refusals;
+mod saved;
+mod windows;
