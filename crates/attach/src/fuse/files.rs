@@ -15,6 +15,7 @@ use fuser::{
 };
 use jiff::Timestamp;
 
+use super::bug::contained;
 use super::options::{MountOptions, Ownership, Report};
 use super::{buffer, errno, process_id};
 use crate::files::{Attributes, Entry, FileTree, FilesError, NodeId, NodeKind};
@@ -76,8 +77,13 @@ impl Files {
         }
     }
 
+    /// Asks the tree; what goes wrong is reported, and put into the kernel's words.
+    fn ask<T>(&self, question: impl FnOnce(&dyn FileTree) -> Result<T, FilesError>) -> Result<T, Errno> {
+        contained(|| question(&*self.tree).map_err(|error| self.told(&error)))
+    }
+
     fn attributes(&self, node: NodeId) -> Result<FileAttr, Errno> {
-        let attributes = self.tree.attributes(node).map_err(|error| self.told(&error))?;
+        let attributes = self.ask(|tree| tree.attributes(node))?;
         Ok(self.in_kernel_form(node, &attributes))
     }
 
@@ -137,13 +143,15 @@ impl Files {
 
     fn listing(&self, directory: NodeId) -> Result<Listing, Errno> {
         let mut entries = Vec::new();
-        let listed = self.tree.list(directory, &mut |entry| {
-            if entry.name.len() <= NAME_LEN_MAX {
-                entries.push(entry);
-            }
-            ControlFlow::Continue(())
+        let listed = self.ask(|tree| {
+            tree.list(directory, &mut |entry| {
+                if entry.name.len() <= NAME_LEN_MAX {
+                    entries.push(entry);
+                }
+                ControlFlow::Continue(())
+            })
         });
-        match listed.map_err(|error| self.told(&error)) {
+        match listed {
             Err(error) if entries.is_empty() => Err(error),
             listed => Ok(Listing {
                 entries,
@@ -176,13 +184,13 @@ impl Filesystem for Files {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         // Names that are no Unicode are shown in another spelling.
         let found = match name.to_str() {
-            Some(name) => self.tree.lookup(self.node(parent), name),
+            Some(name) => self.ask(|tree| tree.lookup(self.node(parent), name)),
             None => Ok(None),
         };
         let attributes = match found {
             Ok(Some(node)) => self.attributes(node),
             Ok(None) => Err(Errno::ENOENT),
-            Err(error) => Err(self.told(&error)),
+            Err(error) => Err(error),
         };
         match attributes {
             Ok(attributes) => reply.entry(&FOR_A_DAY, &attributes, Generation(0)),
@@ -198,9 +206,9 @@ impl Filesystem for Files {
     }
 
     fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
-        match self.tree.read_link(self.node(inode)) {
+        match self.ask(|tree| tree.read_link(self.node(inode))) {
             Ok(target) => reply.data(target.as_bytes()),
-            Err(error) => reply.error(self.told(&error)),
+            Err(error) => reply.error(error),
         }
     }
 
@@ -225,9 +233,9 @@ impl Filesystem for Files {
     ) {
         let len = usize::try_from(size).unwrap_or_default();
         buffer::with(len, |bytes| {
-            match self.tree.read(self.node(inode), offset, bytes) {
+            match self.ask(|tree| tree.read(self.node(inode), offset, bytes)) {
                 Ok(count) => reply.data(bytes.get(..count).unwrap_or_default()),
-                Err(error) => reply.error(self.told(&error)),
+                Err(error) => reply.error(error),
             }
         });
     }
@@ -320,7 +328,13 @@ impl Filesystem for Files {
                 // The kernel knows where these two lead.
                 Line::Dots(name) => reply.add(own.ino, next, name, &Duration::ZERO, &own, Generation(0)),
                 Line::Entry(entry) => {
-                    let (attributes, time) = match self.tree.attributes(entry.node) {
+                    let attributes = contained(|| {
+                        // Not reported: nobody has asked for this one yet.
+                        self.tree
+                            .attributes(entry.node)
+                            .map_err(|error| errno::of_files(&error))
+                    });
+                    let (attributes, time) = match attributes {
                         Ok(attributes) => (self.in_kernel_form(entry.node, &attributes), FOR_A_DAY),
                         // It has a name all the same. With no time to live the kernel asks again for whoever wants to
                         // know more, who is then told why it cannot be.

@@ -11,6 +11,7 @@ use fuser::{
 };
 use keyhaven_disk::Device;
 
+use super::bug::contained;
 use super::options::{MountOptions, Ownership, Report};
 use super::{buffer, errno, process_id};
 use crate::Shown;
@@ -90,9 +91,11 @@ impl Image {
         let Some(device) = self.shown.writable() else {
             return Ok(());
         };
-        device.flush().map_err(|error| {
-            (self.report)(&error);
-            errno::of_write(&error)
+        contained(|| {
+            device.flush().map_err(|error| {
+                (self.report)(&error);
+                errno::of_write(&error)
+            })
         })
     }
 
@@ -202,12 +205,17 @@ impl Filesystem for Image {
         // The kernel asks for whole pages, also at the end.
         let left = self.len_bytes.saturating_sub(offset);
         let len = usize::try_from(left.min(u64::from(size))).unwrap_or_default();
-        buffer::with(len, |bytes| match self.device.read_at(offset, bytes) {
-            Ok(()) => reply.data(bytes),
-            Err(error) => {
-                (self.report)(&error);
+        buffer::with(len, |bytes| {
+            let read = contained(|| {
+                self.device.read_at(offset, bytes).map_err(|error| {
+                    (self.report)(&error);
+                    Errno::EIO
+                })
+            });
+            match read {
+                Ok(()) => reply.data(bytes),
                 // All of it: a part would look like the end of the file. The kernel asks again, page by page.
-                reply.error(Errno::EIO);
+                Err(error) => reply.error(error),
             }
         });
     }
@@ -228,12 +236,15 @@ impl Filesystem for Image {
             reply.error(Errno::EROFS);
             return;
         };
-        match device.write_at(offset, data) {
-            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
-            Err(error) => {
+        let written = contained(|| {
+            device.write_at(offset, data).map_err(|error| {
                 (self.report)(&error);
-                reply.error(errno::of_write(&error));
-            }
+                errno::of_write(&error)
+            })
+        });
+        match written {
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Err(error) => reply.error(error),
         }
     }
 
@@ -268,8 +279,8 @@ impl Filesystem for Image {
             .ok()
             .filter(|offset| *offset < self.len_bytes);
         let found = match (whence, from) {
-            (SEEK_DATA, Some(from)) => self.next_data(from).ok_or(Errno::ENXIO),
-            (SEEK_HOLE, Some(from)) => Ok(self.next_hole(from)),
+            (SEEK_DATA, Some(from)) => contained(|| self.next_data(from).ok_or(Errno::ENXIO)),
+            (SEEK_HOLE, Some(from)) => contained(|| Ok(self.next_hole(from))),
             (SEEK_DATA | SEEK_HOLE, None) => Err(Errno::ENXIO),
             _ => Err(Errno::EINVAL),
         };

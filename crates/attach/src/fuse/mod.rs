@@ -7,6 +7,7 @@
 //! Sources: fuse(4), mount(8), fusermount3(1), the kernel's Documentation/filesystems/fuse/fuse.rst.
 
 mod buffer;
+mod bug;
 mod errno;
 mod files;
 mod fusermount;

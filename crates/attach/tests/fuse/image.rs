@@ -254,6 +254,9 @@ fn what_is_only_read_cannot_be_opened_to_be_written() {
     image.end();
 }
 
+/// Whoever reads from here meets a bug.
+const BUG: u64 = 900 * 1024;
+
 /// A drive with a bad sector, a part that stays as it is, and a medium that is pulled out.
 #[derive(Debug)]
 struct Poor {
@@ -269,6 +272,7 @@ impl BlockDevice for Poor {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        assert!(offset != BUG, "a bug in a device");
         if offset <= self.bad && self.bad < offset + buf.len() as u64 {
             return Err(ReadError::Io {
                 offset: self.bad,
@@ -326,6 +330,29 @@ fn errors_reach_whoever_asked_and_nobody_else() {
         told("the content of byte 600000 cannot be changed"),
         "{reports:?}"
     );
+    drop(file);
+    image.end();
+}
+
+#[test]
+fn a_bug_in_a_device_costs_the_requests_that_meet_it() {
+    let device = Poor {
+        inner: MemoryDevice::new(noise(6, 1 << 20)),
+        bad: u64::MAX,
+        fixed: u64::MAX,
+        refuses_to_flush: false,
+    };
+    let Some(image) = Image::show(Shown::ReadOnly(Arc::new(device))) else {
+        return;
+    };
+    let file = File::open(image.path()).unwrap();
+    let mut page = [0; 4096];
+    // Oftener than there are threads.
+    for _ in 0..10 {
+        assert_errno(file.read_exact_at(&mut page, BUG), Errno::IO);
+    }
+    file.read_exact_at(&mut page, 8192).unwrap();
+    assert_eq!(page, noise(6, 1 << 20)[8192..][..4096]);
     drop(file);
     image.end();
 }
