@@ -84,6 +84,14 @@ impl Deposited {
     }
 }
 
+impl Deposited {
+    /// Returns, for each place where nothing could be saved, why.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let reason = |failure: &Failure| format!("{}: {}", failure.place, failure.reason);
+        self.failures.iter().map(reason).collect()
+    }
+}
+
 /// A place where nothing could be saved.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {

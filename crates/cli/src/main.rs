@@ -22,8 +22,11 @@ mod medium;
 mod mistyped;
 #[cfg(target_os = "linux")]
 mod mounts;
+mod new_password;
 mod process;
+mod randomness;
 mod secret_source;
+mod size;
 mod target;
 mod terminal;
 mod ui;

@@ -22,6 +22,7 @@ use crate::interrupt::Interrupt;
 /// The options that take a SOURCE or nothing.
 const OPTIONS: &[&str] = &[
     "--password",
+    "--new-password",
     "--recovery-key",
     "--recovery-password",
     "--vmk",
@@ -29,6 +30,9 @@ const OPTIONS: &[&str] = &[
     "--pin",
     "--passphrase",
 ];
+
+/// What may follow the option of a recovery key where a new one is wanted.
+pub(crate) const GENERATE: &str = "generate";
 
 /// No secret is longer than this, in bytes.
 const LEN_MAX: usize = 64 * 1024;
@@ -158,11 +162,11 @@ pub(crate) fn join(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<
             continue;
         };
         match value {
-            Some(value) if SecretSource::parse(&value).is_some() => joined.push(argument),
+            Some(value) if is_value_of(option, &value) => joined.push(argument),
             Some(_) => return Err(literal(option)),
             None => match arguments.peek() {
-                Some(next) if is_source_like(next) => {
-                    if SecretSource::parse(next).is_none() {
+                Some(next) if is_source_like(next) || is_value_of(option, next) => {
+                    if !is_value_of(option, next) {
                         return Err(literal(option));
                     }
                     let mut with_source = argument;
@@ -188,6 +192,11 @@ fn secret_option(argument: &OsStr) -> Option<(&'static str, Option<OsString>)> {
         let value = strip_prefix(argument, &format!("{option}="))?;
         Some((*option, Some(value)))
     })
+}
+
+/// Tells whether this can follow the option: a SOURCE, or the word for a new recovery key.
+fn is_value_of(option: &str, text: &OsStr) -> bool {
+    SecretSource::parse(text).is_some() || (option.starts_with("--recovery-") && text == GENERATE)
 }
 
 fn is_source_like(text: &OsStr) -> bool {
@@ -377,6 +386,10 @@ mod tests {
             ),
             (vec!["info", "--vmk", "-", drive], vec!["info", "--vmk=-", drive]),
             (
+                vec!["create", "--recovery-key", "generate", drive],
+                vec!["create", "--recovery-key=generate", drive],
+            ),
+            (
                 vec!["info", "--recovery-key=file:k", drive],
                 vec!["info", "--recovery-key=file:k", drive],
             ),
@@ -406,10 +419,12 @@ mod tests {
             &["info", "d", "--password=hunter2"],
             &["info", "d", "--recovery-key", "hunter2"],
             &["info", "d", "--pin=hunter2"],
+            &["info", "d", "--password", "generate"],
             &["info", "d", "--vmk", "fd:hunter2"],
         ] {
             let error = joined(arguments).unwrap_err();
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            assert!(!format!("{error:?}").contains("generate"), "{error:?}");
             assert_eq!(error.exit() as u8, 2);
         }
     }

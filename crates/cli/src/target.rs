@@ -108,6 +108,25 @@ impl Target {
         }
     }
 
+    /// Makes what is to be written as a drive of `len_bytes`: sparse where it is a file.
+    pub(crate) fn create_writable(&self, len_bytes: u64) -> Result<Writable, CliError> {
+        let partial = match self {
+            Self::File { partial, .. } => partial,
+            Self::Device { device, .. } => return Ok(device.clone()),
+        };
+        let cannot_create = |error: &dyn std::error::Error| {
+            CliError::could_not(format!("cannot create `{}`", partial.display())).because(error)
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(partial)
+            .map_err(|error| cannot_create(&error))?;
+        file.set_len(len_bytes).map_err(|error| cannot_create(&error))?;
+        drop(file);
+        keyhaven_disk::open_writable(partial).map_err(|error| cannot_open(partial, &error))
+    }
+
     /// Opens what was written, to be read back from the medium.
     pub(crate) fn read_back(&self) -> Result<Device, CliError> {
         let path = match self {

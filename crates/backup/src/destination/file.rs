@@ -31,6 +31,13 @@ impl FileDestination {
         }
     }
 
+    /// Saves key files (.BEK) as well, which only belong where nobody else looks.
+    #[must_use]
+    pub fn with_startup_keys(mut self) -> Self {
+        self.startup_keys = true;
+        self
+    }
+
     /// Makes a destination of a folder that the person named differently.
     pub(super) fn folder(path: PathBuf, place: String, startup_keys: bool) -> Self {
         Self {

@@ -7,6 +7,7 @@ use crate::error::{CliError, Exit};
 
 mod backup;
 mod completions;
+mod create;
 mod drives;
 mod export;
 mod find;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Verb] = &[
     #[cfg(unix)]
     serve::VERB,
     export::VERB,
+    create::VERB,
     completions::VERB,
     man::VERB,
 ];
