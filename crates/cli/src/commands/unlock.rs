@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use clap::{Parser, ValueEnum};
 use keyhaven_attach::Shown;
-use keyhaven_attach::files::{self, Cleanliness, FileSystemKind, OpenFilesError};
+use keyhaven_attach::files::{self, FileSystemKind, OpenFilesError};
 use keyhaven_attach::fuse::{self, MountOptions, Mounted, check_mountpoint};
 use keyhaven_disk::content::{self, Content};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
 use crate::mounts::mount_refusal;
+use crate::unclean::UncleanArgs;
 use crate::unlocking::UnlockArgs;
 
 mod holding;
@@ -31,8 +32,6 @@ pub(super) const VERB: Verb = Verb::of::<Unlock>();
 
 /// The name of the file that `--as-image` shows.
 const IMAGE_NAME: &str = "volume.img";
-
-const CHECK_IN_WINDOWS: &str = "have Windows check it: `chkdsk /f` with its drive letter";
 
 /// Show the files of a drive in a folder, until it is locked again
 ///
@@ -72,12 +71,8 @@ struct Unlock {
     #[command(flatten)]
     write: WriteArgs,
 
-    /// Write even if Windows did not shut the drive's file system down
-    ///
-    /// What Windows has not finished (after a crash, in hibernation, with fast startup) may be lost or contradict what is
-    /// written now.
-    #[arg(long, requires = "write")]
-    allow_unclean: bool,
+    #[command(flatten)]
+    unclean: UncleanArgs,
 
     #[command(flatten)]
     content: ContentArgs,
@@ -136,9 +131,7 @@ impl Run for Unlock {
         let drive = self.write.open(&self.drive, context)?;
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
         let shown = drive.shown(unlocked, &self.content)?;
-        if self.write.write {
-            self.check_clean(&shown, context)?;
-        }
+        self.unclean.check(&shown, context)?;
 
         let troubles = Troubles::new();
         let options = MountOptions {
@@ -177,30 +170,6 @@ impl Unlock {
             Some(Driver::System) => Ok(Kind::System),
             None | Some(Driver::BuiltIn) => Ok(Kind::Files),
         }
-    }
-
-    /// Refuses to write where Windows is not done with the file system.
-    fn check_clean(&self, shown: &Shown, context: &Context) -> Result<(), CliError> {
-        let (state, hint) = match files::state(&shown.device()) {
-            Ok(Cleanliness::Clean) => return Ok(()),
-            // Not one of those that Windows leaves unfinished; its driver will know.
-            Err(OpenFilesError::NotAFileSystem { .. }) => return Ok(()),
-            Ok(state @ Cleanliness::Hibernated) => (
-                state.to_string(),
-                "shut Windows down completely: hold Shift while you click \"Shut down\"",
-            ),
-            Ok(state) => (state.to_string(), CHECK_IN_WINDOWS),
-            Err(error) => (CliError::chain(&error), CHECK_IN_WINDOWS),
-        };
-        if self.allow_unclean {
-            context
-                .ui
-                .warn(&format!("the drive is written all the same: {state}"));
-            return Ok(());
-        }
-        Err(CliError::could_not(format!("the drive must not be written now: {state}"))
-            .hint(hint)
-            .hint("without `--write` it can be read; `--allow-unclean` writes all the same, and may damage files"))
     }
 
     fn tell(
