@@ -98,6 +98,30 @@ impl DriveArgs {
         self.open_with(&lenient, Medium::open, context)
     }
 
+    /// Finds the device or partition itself, whatever is on it, and what to call it.
+    pub(crate) fn medium(
+        &self,
+        open: fn(&Path) -> Result<Medium, CliError>,
+        context: &Context,
+    ) -> Result<(String, Medium), CliError> {
+        let Some((path, number)) = split_partition(&self.drive) else {
+            let path = Path::new(&self.drive);
+            return Ok((path.display().to_string(), open(path)?));
+        };
+        let disk = open(&path)?;
+        let partition = read_table(&disk.device, &path)?.and_then(|table| {
+            for warning in &table.warnings {
+                context.ui.warn(&format!("`{}`: {warning}", path.display()));
+            }
+            Some(disk.partition(table.partition(number)?))
+        });
+        let name = format!("{}#{number}", path.display());
+        match partition {
+            Some(partition) => Ok((name, partition)),
+            None => Err(CliError::could_not(format!("there is no `{name}`"))),
+        }
+    }
+
     fn open_with(
         &self,
         metadata: &MetadataArgs,

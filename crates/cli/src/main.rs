@@ -7,6 +7,7 @@ mod advice;
 mod args;
 #[cfg(target_os = "linux")]
 mod background;
+mod changing;
 mod commands;
 mod content;
 mod context;

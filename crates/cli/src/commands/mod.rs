@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::{CliError, Exit};
 
 mod backup;
+mod check;
 mod completions;
 mod create;
 mod drives;
@@ -16,9 +17,14 @@ mod key;
 #[cfg(target_os = "linux")]
 mod lock;
 mod man;
+mod metadata;
+mod protector;
+mod resume;
+mod rotate;
 #[cfg(unix)]
 mod serve;
 mod status;
+mod suspend;
 #[cfg(target_os = "linux")]
 mod unlock;
 mod verify;
@@ -40,6 +46,12 @@ pub(crate) const ALL: &[Verb] = &[
     serve::VERB,
     export::VERB,
     create::VERB,
+    protector::VERB,
+    rotate::VERB,
+    suspend::VERB,
+    resume::VERB,
+    check::VERB,
+    metadata::VERB,
     completions::VERB,
     man::VERB,
 ];

@@ -1,6 +1,8 @@
 //! What the program says and how it exits, for everything that a person may try.
 
 mod big;
+#[cfg(unix)]
+mod changing;
 mod credentials;
 mod desk;
 mod export;

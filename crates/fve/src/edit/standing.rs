@@ -72,7 +72,8 @@ impl Standing {
             if !block.crc32_is_right() {
                 continue;
             }
-            counter = counter.max(block.dataset.next_nonce_counter);
+            // At least 1: the volume counts the nonce of the hash itself.
+            counter = counter.max(block.dataset.next_nonce_counter).max(1);
             for_each_nonce(&block, &mut |nonce| time = time.max(time_of(nonce)));
             if unlocked_one.is_none() && block.actual_sha256 == unlocked.metadata().block().actual_sha256 {
                 unlocked_one = Some(index);
@@ -92,7 +93,7 @@ impl Standing {
                 _ => {}
             }
         }
-        if unlocked_one.is_none() {
+        if unlocked_one.is_none() && counter > 0 {
             return Err(EditError::Changed);
         }
         let base = match (newest, unreadable) {

@@ -1,0 +1,220 @@
+//! `keyhaven protector add`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser};
+use jiff::Timestamp;
+use keyhaven_backup::destination::write_new;
+use keyhaven_backup::receipt::Receipt;
+use keyhaven_crypto::{SecretBytes, SecretText};
+use keyhaven_fve::create::NewProtector;
+use keyhaven_fve::edit::Added;
+use keyhaven_fve::format::FileTime;
+use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword};
+use keyhaven_fve::{Credential, RecordKey, Volume};
+use serde::Serialize;
+
+use super::{Run, Verb};
+use crate::changing::{self, ChangeArgs};
+use crate::context::Context;
+use crate::depositing::{Deposit, PlaceArgs, known_places};
+use crate::drive::DriveArgs;
+use crate::error::{CliError, Exit};
+use crate::unlocking::UnlockArgs;
+use crate::{new_password, randomness};
+
+pub(super) const VERB: Verb = Verb::of::<Add>();
+
+/// Add a way to unlock a drive
+///
+/// A new recovery key is saved to every place and proven before anything on the drive is changed.
+#[derive(Parser)]
+#[command(name = "add")]
+struct Add {
+    #[command(flatten)]
+    drive: DriveArgs,
+
+    #[command(flatten)]
+    new: New,
+
+    #[command(flatten)]
+    places: PlaceArgs,
+
+    /// Add the recovery key without saving it anywhere: `keyhaven backup` can still do that
+    #[arg(long, conflicts_with = "places", requires = "new_recovery_key")]
+    no_backup: bool,
+
+    #[command(flatten)]
+    change: ChangeArgs,
+
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+/// What is added: one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct New {
+    /// A password: from a SOURCE, or asked for
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, require_equals = true)]
+    new_password: Option<Option<OsString>>,
+
+    /// A new recovery key, which is made for you
+    #[arg(long)]
+    new_recovery_key: bool,
+
+    /// A new startup key, whose file (.BEK) is written to this folder
+    #[arg(long, value_name = "FOLDER")]
+    new_startup_key: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    drive: String,
+    volume_id: String,
+    protector_id: String,
+    kind: String,
+    receipts: Vec<Receipt>,
+    /// The file of a startup key.
+    path: Option<PathBuf>,
+}
+
+impl Run for Add {
+    fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let places = self.places.parse()?;
+        if self.new.new_recovery_key && places.is_empty() && !self.no_backup {
+            return Err(
+                CliError::could_not("no place to save the new recovery key to was given")
+                    .hint(known_places())
+                    .hint("`--no-backup` adds it without saving it"),
+            );
+        }
+        if !self.new.new_recovery_key && !places.is_empty() {
+            return Err(CliError::could_not("only a recovery key is saved to places")
+                .hint("`--to` goes with `--new-recovery-key`"));
+        }
+        let drive = self.change.open(&self.drive, context)?;
+        for place in &places {
+            self.places.check(place, &self.drive.path(), context)?;
+        }
+        let unlocked = self.unlock.unlock(&drive.volume, context)?;
+        let mut edit = changing::begin(&drive.volume, &unlocked)?;
+        if !self.change.agree(&drive.name, &self.steps(), context)? {
+            return Ok(Exit::Done);
+        }
+        let refused = |error| changing::refusal(&error);
+        let (new, password) = if self.new.new_recovery_key {
+            let key = RecoveryPassword::generate(&mut randomness::of_the_system)
+                .map_err(|error| CliError::could_not("no randomness for a key").because(&error))?;
+            (NewProtector::RecoveryPassword(key), None)
+        } else if self.new.new_startup_key.is_some() {
+            (NewProtector::ExternalKey, None)
+        } else {
+            let source = self.new.new_password.as_ref().and_then(Option::as_ref);
+            let text = new_password::read(source, context)?;
+            let again = Password::new(SecretText::copy_of(text.expose_secret()));
+            (NewProtector::Password(Password::new(text)), Some(again))
+        };
+        let mut added = edit.add(new, &mut randomness::of_the_system).map_err(refused)?;
+        let sealed = edit.seal().map_err(refused)?;
+        let preview = sealed
+            .preview(&drive.volume)
+            .map_err(|error| CliError::could_not("the drive cannot be read").because(&error))?;
+
+        let mut receipts = Vec::new();
+        let mut path = None;
+        if let Some(password) = password {
+            preview
+                .prove_protector(&Credential::Password(password), added.id)
+                .map_err(|error| {
+                    CliError::could_not("the new password would not open the drive").because(&error)
+                })?;
+        } else if let Some(folder) = &self.new.new_startup_key {
+            path = Some(save_startup_key(&added, folder, &preview)?);
+        } else {
+            let records: Vec<_> = added.record.take().into_iter().collect();
+            let deposit = Deposit {
+                drive_name: &drive.name,
+                volume: &preview,
+                records: &records,
+                with_startup_keys: false,
+            };
+            let deposited = self.places.save(&deposit, &places, context)?;
+            if deposited.exit() != Exit::Done {
+                return Err(CliError::could_not(
+                    "the new recovery key was not added: it could not be saved and proven everywhere",
+                )
+                .hint("nothing on the drive was changed; what was saved of the new key opens nothing"));
+            }
+            receipts = deposited.receipts;
+        }
+        changing::commit_sealed(&drive, &sealed, context)?;
+        let answer = Answer {
+            drive: drive.name.clone(),
+            volume_id: drive.volume.metadata().volume_id().to_string(),
+            protector_id: added.id.to_string(),
+            kind: added.kind.json_name(),
+            receipts,
+            path,
+        };
+        if context.ui.is_json() {
+            context.ui.json(&answer)?;
+        } else {
+            context.ui.say(&format!(
+                "Added: {} with the ID {}.",
+                added.kind,
+                added.id.key_id()
+            ));
+            if let Some(path) = &answer.path {
+                context.ui.say(&format!("Its key file is `{}`.", path.display()));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Add {
+    fn steps(&self) -> Vec<String> {
+        let what = if self.new.new_recovery_key && self.no_backup {
+            "add a new recovery key, WITHOUT saving it anywhere".to_owned()
+        } else if self.new.new_recovery_key {
+            format!(
+                "add a new recovery key, saved to {}",
+                self.places.places.join(", ")
+            )
+        } else if let Some(folder) = &self.new.new_startup_key {
+            format!(
+                "add a startup key, whose file is written to `{}`",
+                folder.display()
+            )
+        } else {
+            "add a password".to_owned()
+        };
+        vec![what]
+    }
+}
+
+/// Writes a key file, reads it back, and proves that it opens the drive as it will be.
+fn save_startup_key(added: &Added, folder: &Path, preview: &Volume) -> Result<PathBuf, CliError> {
+    let Some(RecordKey::ExternalKey(key)) = added.record.as_ref().map(|record| &record.key) else {
+        return Err(CliError::could_not("the startup key was not made"));
+    };
+    let path = folder.join(key.file_name());
+    let bytes = SecretBytes::copy_of(&key.to_bek(FileTime::from_timestamp(Timestamp::now())));
+    write_new(&path, &bytes, |_| false)
+        .map_err(|error| CliError::could_not("the startup key's file cannot be written").because(&error))?;
+    let unproven = |error: &dyn std::error::Error| {
+        CliError::could_not(format!(
+            "the startup key in `{}` would not open the drive",
+            path.display()
+        ))
+        .because(error)
+    };
+    let read = keyhaven_backup::destination::read_fresh(&path).map_err(|error| unproven(&error))?;
+    let key = ExternalKey::from_bek(read.expose_secret()).map_err(|error| unproven(&error))?;
+    preview
+        .prove_protector(&Credential::ExternalKey(key), added.id)
+        .map_err(|error| unproven(&error))?;
+    Ok(path)
+}
