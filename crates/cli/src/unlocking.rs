@@ -47,6 +47,21 @@ pub(crate) struct UnlockArgs {
 }
 
 impl UnlockArgs {
+    /// Takes ways to unlock that a verb has among options of its own.
+    pub(crate) fn of(
+        password: Option<Option<OsString>>,
+        recovery_key: Option<Option<OsString>>,
+        startup_key: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            recovery_key,
+            password,
+            startup_key,
+            vmk: None,
+            fvek: None,
+        }
+    }
+
     /// Opens a volume, or says why not and what else there is.
     pub(crate) fn unlock(&self, volume: &Volume, context: &Context) -> Result<Unlocked, CliError> {
         if let Some(unlocked) = volume.unlock_decrypted() {
