@@ -1,5 +1,6 @@
 //! A whole small volume: opened, described, tried with a key file (the one credential that costs no stretch), and, if
-//! it says that it is not encrypted or has an open key, read to its end.
+//! it says that it is not encrypted or has an open key, held against the rules, taken up to be changed, and read to its
+//! end.
 //!
 //! The input is a boot sector and one metadata region; the three copies are laid where the boot sector wants them if
 //! that is within a mebibyte.
@@ -8,8 +9,10 @@
 use std::sync::Arc;
 
 use keyhaven_disk::BlockDevice;
+use keyhaven_fve::edit::Edit;
+use keyhaven_fve::format::FileTime;
 use keyhaven_fve::format::boot_sector::{BootLayout, BootSector};
-use keyhaven_fve::{Credential, OpenOptions, Volume, unwatched};
+use keyhaven_fve::{Credential, OpenOptions, SavedMetadata, Volume, rules, unwatched};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((sector, region)) = bytes.split_at_checked(512) else { return };
@@ -34,7 +37,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = (protector.kind().to_string(), protector.name(), protector.backup_hints());
     }
     let unlocked = volume.unlock_decrypted().or_else(|| volume.unlock(&Credential::ClearKey).ok());
+    let _ = rules::check(&volume, unlocked.as_ref());
     let Some(unlocked) = unlocked else { return };
+    let _ = Edit::begin(&volume, &unlocked, FileTime(0)).and_then(|edit| edit.seal().map(|_| ()));
+    let _ = SavedMetadata::take(&volume, FileTime(0));
     let _ = volume.records(&unlocked);
     if let Ok(data) = volume.data(unlocked) {
         let mut buf = vec![0; 0x1_0001];

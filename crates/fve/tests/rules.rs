@@ -8,14 +8,17 @@ use keyhaven_crypto::{SecretBytes, SecretText};
 use keyhaven_disk::recording::Recorder;
 use keyhaven_disk::{BlockDevice, WritableDevice};
 use keyhaven_fve::create::{NewProtector, NewVolume};
+use keyhaven_fve::edit::{Edit, Unrenewable};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::format::block::InformationBlock;
 use keyhaven_fve::format::datum::{Datum, SealedDatum, Utf16, Value, key_type, kind, role};
 use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
 use keyhaven_fve::{
-    Credential, EncryptionMethod, Guid, MetadataBuilder, OpenOptions, Unlocked, Volume, rules, unwatched,
+    Credential, EncryptionMethod, Guid, MetadataBuilder, OpenOptions, SavedMetadata, Unlocked, Volume, rules,
+    unwatched,
 };
 use keyhaven_testkit::corpus::{self, SecretKind};
+use proptest::prelude::*;
 
 /// 24 November 2026.
 const CREATED: FileTime = FileTime(134_400_096_123_456_789);
@@ -591,4 +594,40 @@ fn every_rule_fails_on_its_mutant_and_no_other_does() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever the metadata are, they are judged, taken up to be changed or refused, and saved or not.
+    #[test]
+    fn no_metadata_panic(changes in prop::collection::vec((0..0x600_usize, any::<u8>()), 1..8), boot in any::<bool>()) {
+        thread_local! {
+            static MADE: Made = made();
+        }
+        MADE.with(|made| {
+            let mutant = made.mutant().bytes(|region| {
+                for (at, byte) in &changes {
+                    region[*at] = *byte;
+                }
+                if size_of(region) < 0xf000 {
+                    fix_checksum(region);
+                }
+            });
+            let mutant = if boot { mutant.boot(changes[0].0 as u64 % 0x200, &[changes[0].1]) } else { mutant };
+            let opened = Volume::open(Arc::clone(&mutant.medium) as _, &lenient(false), &mut unwatched);
+            let Ok(volume) = opened else { return };
+            let unlocked = volume.unlock(&Credential::ClearKey).ok();
+            let _ = rules::check(&volume, unlocked.as_ref());
+            if let Some(saved) = SavedMetadata::take(&volume, CREATED).ok() {
+                assert!(SavedMetadata::read(&saved.to_bytes()).is_ok());
+            }
+            let Some(unlocked) = unlocked else { return };
+            if let Ok(mut edit) = Edit::begin(&volume, &unlocked, CREATED) {
+                let _ = edit.resume();
+                let _ = edit.rotate_vmk(Unrenewable::Remove, &mut numbers(3));
+                let _ = edit.commit(&*mutant.medium);
+            }
+        });
+    }
 }

@@ -184,6 +184,11 @@ impl Rotate {
             .filter(|own| own.kind() == ProtectorKind::RecoveryPassword)
             .map(|own| own.id())
             .collect();
+        let is_new = |named: &String| {
+            interrupted.is_some_and(|note| note.new.to_string().starts_with(&named.to_uppercase()))
+        };
+        // Who names that key as the old one wants another.
+        let interrupted = interrupted.filter(|_| !self.replace.as_ref().is_some_and(is_new));
         if let Some(interrupted) = interrupted.filter(|note| present.contains(&note.new)) {
             return Ok(Plan {
                 new: Some(interrupted.new),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use keyhaven_testkit::copy_of;
 use keyhaven_testkit::corpus::{self, SecretKind, Volume};
 use tempfile::TempDir;
 
@@ -531,6 +532,94 @@ fn checking_a_key_says_only_what_it_is_asked_for() {
             heard.exits(code).quiet_about(&sandbox.secrets);
         }
     }
+}
+
+#[test]
+fn changing_a_drive_keeps_every_secret_to_itself() {
+    const NEW_PASSWORD: &str = "vermilion-Zq7-new-password";
+    let Some(ways) = ways_or_skip() else { return };
+    let mut sandbox = ways.sandbox();
+    sandbox.secrets.text("the new password", NEW_PASSWORD);
+    let copy = copy_of(&sandbox.image);
+    let image = copy.to_str().unwrap();
+    let password = Some(("--password", Way::Stdin, ways.password.as_str()));
+    let new_password = sandbox.given("new-password", NEW_PASSWORD);
+    let new_password = format!("--new-password=file:{new_password}");
+    let loud = |number: usize, verb: &[&str], more: &[&str]| -> Vec<String> {
+        let all = [LOUDNESS[number % LOUDNESS.len()], verb, &[image, "--yes"], more].concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let cases: [(&[&str], &[&str], i32); 7] = [
+        (
+            &["protector", "add"],
+            &["--new-recovery-key", "--to", "file:./first.txt"],
+            0,
+        ),
+        (&["protector", "add"], &["--new-startup-key", "."], 0),
+        (
+            &["protector", "add"],
+            &["--new-recovery-key", "--to", "file:./nowhere/at/all.txt"],
+            2,
+        ),
+        (&["suspend"], &[], 0),
+        (&["resume"], &["--new-master-key"], 0),
+        (&["rotate"], &["--to", "file:./second.txt"], 2),
+        (&["protector", "change"], &[&new_password], 0),
+    ];
+    for round in 0..2 {
+        // Each says as much once as it can; only the first time is there something to add.
+        for (number, (verb, more, code)) in cases.iter().enumerate().skip(if round == 0 { 0 } else { 3 }) {
+            let arguments = loud(number + round, verb, more);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let secret = match round {
+                0 => password,
+                _ => Some(("--password", Way::Fd, NEW_PASSWORD)),
+            };
+            let heard = sandbox.run(&arguments, secret);
+            heard.exits(*code).quiet_about(&sandbox.secrets);
+        }
+    }
+    let wrong = Some(("--password", Way::File, WRONG_PASSWORD));
+    for (number, verb) in [&["suspend"][..], &["check"]].iter().enumerate() {
+        let arguments = [LOUDNESS[number], verb, &[image]].concat();
+        let secret = if verb == &["check"] {
+            wrong
+        } else {
+            Some(("--password", Way::Env, NEW_PASSWORD))
+        };
+        let code = if verb == &["check"] { 1 } else { 2 };
+        sandbox
+            .run(&arguments, secret)
+            .exits(code)
+            .quiet_about(&sandbox.secrets);
+    }
+    sandbox
+        .run(&["-vvv", "metadata", "save", image, "saved.metadata"], None)
+        .exits(0)
+        .quiet_about(&sandbox.secrets);
+
+    // What was made meanwhile is nowhere but where it was saved.
+    let saved = fs::read_to_string(sandbox.path("out/first.txt")).ok();
+    let text = saved.unwrap_or_else(|| {
+        let bytes = fs::read(sandbox.path("out/first.txt")).unwrap();
+        let units: Vec<u16> = bytes
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .collect();
+        String::from_utf16_lossy(&units)
+    });
+    let digits = text
+        .split_whitespace()
+        .find(|word| word.len() == 55 && word.split('-').all(|block| block.len() == 6))
+        .expect("the file has the key");
+    let mut made = Secrets::default();
+    made.recovery_key("the new recovery key", digits);
+    made.absent_under("the state folder", &sandbox.path("state"));
+    made.absent_under("the temporary folder", &sandbox.path("tmp"));
+    made.absent_in(
+        "the saved metadata",
+        &fs::read(sandbox.path("out/saved.metadata")).unwrap(),
+    );
 }
 
 #[test]
