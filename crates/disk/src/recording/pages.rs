@@ -6,7 +6,7 @@ use crate::device::ReadError;
 use crate::writable::{WriteError, inside};
 
 /// Small enough that a changed sector costs little, large enough that an image of some MiB has few of them.
-const PAGE: usize = 4096;
+const PAGE: usize = 32 * 1024;
 
 /// A run of bytes; a clone costs a reference for each page.
 #[derive(Clone)]
