@@ -4,10 +4,11 @@
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyhaven_crypto::SectorSize;
 use keyhaven_disk::recording::Recorder;
-use keyhaven_disk::{BlockDevice, MemoryDevice, Writable};
+use keyhaven_disk::{BlockDevice, MemoryDevice, ReadError, Writable, WritableDevice, WriteError};
 use keyhaven_fve::convert::{
     ConvertError, Converter, Direction, MIN_JOURNAL_LEN_BYTES, Outcome, UsedSpace, begin, one_after_the_other,
 };
@@ -440,4 +441,176 @@ fn a_loss_of_power_while_decrypting_loses_nothing() {
         bed.convert(medium, &key, Direction::Decrypt, None, usize::MAX, 3)
             .expect("converted");
     });
+}
+
+/// A device that fails from one call on, as one that was unplugged.
+#[derive(Debug)]
+struct Failing {
+    device: Writable,
+    calls_left: AtomicUsize,
+}
+
+impl Failing {
+    fn call(&self) -> io::Result<()> {
+        let left = self
+            .calls_left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| io::Error::other("unplugged"))
+    }
+}
+
+impl BlockDevice for Failing {
+    fn len_bytes(&self) -> u64 {
+        self.device.len_bytes()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let len_bytes = buf.len() as u64;
+        self.call().map_err(|source| ReadError::Io {
+            offset,
+            len_bytes,
+            source,
+        })?;
+        self.device.read_at(offset, buf)
+    }
+}
+
+impl WritableDevice for Failing {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.call().map_err(|source| WriteError::Io {
+            offset,
+            len_bytes: bytes.len() as u64,
+            source,
+        })?;
+        self.device.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> Result<(), WriteError> {
+        self.call().map_err(WriteError::Flush)?;
+        self.device.flush()
+    }
+}
+
+#[test]
+fn a_device_that_fails_at_any_call_is_an_error_and_loses_nothing() {
+    let bed = Bed::small();
+    let (prepared, key) = bed.prepare();
+    let medium: Writable = Arc::new(MemoryDevice::new(bed.plain.clone()));
+    begin(&prepared, &bed.placement, &*medium).expect("room for it");
+    for (direction, stride) in [(Direction::Encrypt, 7), (Direction::Decrypt, 9)] {
+        let before = whole(&medium);
+        let (volume, _) = bed.open(&medium, &key).expect("a volume of BitLocker");
+        let mut calls = 0;
+        let done = loop {
+            let device: Writable = Arc::new(MemoryDevice::new(before.clone()));
+            let failing: Writable = Arc::new(Failing {
+                device: device.clone(),
+                calls_left: AtomicUsize::new(calls),
+            });
+            let unlocked = volume.unlock(&key).expect("the key opens it");
+            let started = Converter::start(
+                &volume,
+                unlocked,
+                failing,
+                direction,
+                &bed.journal,
+                NOW,
+                &mut numbers(1),
+            );
+            let outcome = started.and_then(|converter| {
+                converter.run(&one_after_the_other, &mut |_| ControlFlow::Continue(()))
+            });
+            let when = format!("{direction:?} after {calls} calls");
+            bed.check(&device, &key, &[], &when);
+            match outcome {
+                Ok(outcome) => {
+                    assert_eq!(outcome, Outcome::Done);
+                    break device;
+                }
+                Err(error) => assert!(
+                    matches!(error, ConvertError::Read(_) | ConvertError::Write(_)),
+                    "{error}"
+                ),
+            }
+            if !bed.is_at(&device, &key, direction) {
+                let outcome = bed.convert(&device, &key, direction, None, usize::MAX, 3);
+                assert_eq!(outcome.expect("taken up"), Outcome::Done, "{when}");
+                bed.check(&device, &key, &[], &when);
+            }
+            calls += stride;
+        };
+        assert!(calls > 100, "only {calls} calls");
+        medium.write_at(0, &whole(&done)).expect("inside");
+    }
+    bed.check_decrypted(&medium, &[], "at the end");
+}
+
+#[test]
+fn what_cannot_be_converted_is_refused_and_stays_as_it_is() {
+    let bed = Bed::small();
+    let (prepared, key) = bed.prepare();
+    let medium: Writable = Arc::new(MemoryDevice::new(bed.plain.clone()));
+    begin(&prepared, &bed.placement, &*medium).expect("room for it");
+    let before = whole(&medium);
+    let (volume, _) = bed.open(&medium, &key).expect("a volume of BitLocker");
+    let start = |unlocked, medium: &Writable, free: &Range<u64>| {
+        Converter::start(
+            &volume,
+            unlocked,
+            medium.clone(),
+            Direction::Encrypt,
+            free,
+            NOW,
+            &mut numbers(1),
+        )
+    };
+    let unlock = || volume.unlock(&key).expect("the key opens it");
+    let region = bed.placement.metadata_offsets[1];
+    for place in [
+        0..MIN_JOURNAL_LEN_BYTES,
+        region - 512..region - 512 + MIN_JOURNAL_LEN_BYTES,
+        bed.placement.moved_offset + 512..bed.placement.moved_offset + 512 + MIN_JOURNAL_LEN_BYTES,
+        bed.journal.start..bed.journal.start + MIN_JOURNAL_LEN_BYTES - 1,
+        medium.len_bytes() - 512..medium.len_bytes() - 512 + MIN_JOURNAL_LEN_BYTES,
+        5..4,
+    ] {
+        let refused = start(unlock(), &medium, &place);
+        assert!(
+            matches!(refused, Err(ConvertError::JournalPlace { .. })),
+            "{place:?}"
+        );
+    }
+    let shorter: Writable = Arc::new(MemoryDevice::new(before[..before.len() - 4096].to_vec()));
+    let refused = start(unlock(), &shorter, &bed.journal);
+    assert!(matches!(refused, Err(ConvertError::CutOff { .. })));
+
+    let fvek = keyhaven_crypto::SecretBytes::copy_of(&prepared.fvek().key().expose_secret()[..32]);
+    let by_sector_key = volume
+        .unlock(&Credential::FullVolumeEncryptionKey(fvek))
+        .expect("the boot sector shows that it is right");
+    let refused = start(by_sector_key, &medium, &bed.journal);
+    assert!(matches!(
+        refused,
+        Err(ConvertError::Unproven | ConvertError::NoMasterKey)
+    ));
+    assert!(whole(&medium) == before);
+
+    let lazy = start(unlock(), &medium, &bed.journal).expect("started");
+    let half_done = lazy.run(&|first, _| first(), &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(half_done, Err(ConvertError::WorkLeftUndone)));
+    bed.check(&medium, &key, &[], "after work was left undone");
+    bed.convert(&medium, &key, Direction::Encrypt, None, usize::MAX, 2)
+        .expect("taken up");
+    bed.check_encrypted(&medium, &key);
+    let (volume, unlocked) = bed.open(&medium, &key).expect("a volume of BitLocker");
+    let again = Converter::start(
+        &volume,
+        unlocked,
+        medium.clone(),
+        Direction::Encrypt,
+        &bed.journal,
+        NOW,
+        &mut numbers(1),
+    );
+    assert!(matches!(again, Err(ConvertError::Format(_))));
 }
