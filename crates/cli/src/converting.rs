@@ -187,9 +187,8 @@ fn refusal(error: &ConvertError, name: &str, direction: Direction) -> CliError {
 
 /// Says that a conversion was stopped, and how it goes on.
 pub(crate) fn paused(name: &str, verb: &str) -> CliError {
-    let said = CliError::stopped();
-    said.hint(format!(
-        "nothing is lost: `{name}` opens with its keys; `keyhaven {verb}` goes on where it stopped"
+    CliError::stopped().hint(format!(
+        "`{name}` opens with its keys; `keyhaven {verb}` goes on where it stopped"
     ))
 }
 

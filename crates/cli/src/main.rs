@@ -11,6 +11,7 @@ mod changing;
 mod commands;
 mod content;
 mod context;
+mod converting;
 mod depositing;
 mod drive;
 mod error;

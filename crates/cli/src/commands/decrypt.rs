@@ -10,6 +10,7 @@ use keyhaven_fve::VolumeState;
 use keyhaven_fve::convert::{Direction, Outcome};
 
 use super::{Run, Verb};
+use crate::changing::{self, ChangeArgs};
 use crate::context::Context;
 use crate::converting::{self, Answer, Conversion};
 use crate::drive::DriveArgs;
@@ -31,46 +32,29 @@ struct Decrypt {
     #[command(flatten)]
     unlock: UnlockArgs,
 
-    /// Do it without asking
-    #[arg(long, short, conflicts_with = "dry_run")]
-    yes: bool,
-
-    /// Only show what would be done
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 impl Run for Decrypt {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let drive = if self.dry_run {
-            self.drive.open(context)?
-        } else {
-            self.drive.open_writable(context)?
-        };
+        let drive = self.change.open(&self.drive, context)?;
         let name = drive.name.as_str();
         if drive.volume.state() == VolumeState::Decrypted {
             return Err(CliError::no(format!("`{name}` is not encrypted")));
         }
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
-        context.ui.say(&format!(
-            "`{name}`, {}: all of it will be decrypted, and anybody can read it then.",
+        let step = format!(
+            "decrypt all of its {}: anybody can read it then",
             HumanBytes(drive.volume.size_bytes())
-        ));
-        let Some(medium) = drive.writable.clone().filter(|_| !self.dry_run) else {
-            context.ui.say("Nothing was changed: this is what would be done.");
+        );
+        if !self.change.agree(name, &[step], context)? {
             return Ok(Exit::Done);
-        };
-        if !self.yes {
-            if !context.ui.is_interactive() {
-                return Err(CliError::could_not(
-                    "this changes the drive, and there is nobody to ask whether to do it",
-                )
-                .hint("`--yes` does it without asking, `--dry-run` only shows what would be done"));
-            }
-            if !context.ui.confirm("Decrypt it?")? {
-                return Err(CliError::no("nothing was changed"));
-            }
         }
+        let Some(medium) = drive.writable.clone() else {
+            return Err(CliError::could_not("the drive was opened only to be read"));
+        };
+        changing::save_metadata(&drive.volume, context)?;
         let started = Instant::now();
         let conversion = Conversion {
             name,

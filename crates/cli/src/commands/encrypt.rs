@@ -20,6 +20,7 @@ use keyhaven_fve::{Credential, EncryptionMethod, OpenOptions, Volume, VolumeStat
 use super::create::keys::{self, KeyArgs};
 use super::create::{description, method};
 use super::{Run, Verb};
+use crate::changing::{self, ChangeArgs};
 use crate::context::Context;
 use crate::converting::{self, Answer, Conversion};
 use crate::depositing::{Deposit, PlaceArgs, known_places};
@@ -86,18 +87,13 @@ struct Encrypt {
     #[arg(long, conflicts_with = "places")]
     no_backup: bool,
 
-    /// Do it without asking
-    #[arg(long, short, conflicts_with = "dry_run")]
-    yes: bool,
-
-    /// Only show what would be done
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 impl Run for Encrypt {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let open = if self.dry_run {
+        let open = if self.change.is_dry_run() {
             Medium::open
         } else {
             Medium::open_writable
@@ -145,11 +141,13 @@ impl Encrypt {
             }
         }
         let done = volume.encrypted_bytes().unwrap_or(0);
-        context.ui.say(&format!(
-            "The encryption of `{name}` was interrupted after {} of {}: going on.",
+        let step = format!(
+            "go on with the encryption that was interrupted after {} of {}",
             HumanBytes(done),
             HumanBytes(volume.size_bytes())
-        ));
+        );
+        // It was agreed to when it began.
+        context.ui.say(&format!("On {name}:\n  {step}"));
         let Some(medium) = medium else {
             context.ui.say("Nothing was changed: this is what would be done.");
             return Ok(Exit::Done);
@@ -160,6 +158,7 @@ impl Encrypt {
             self.keys.startup_key.clone(),
         );
         let unlocked = unlock.unlock(volume, context)?;
+        changing::save_metadata(volume, context)?;
         let conversion = Conversion {
             name,
             volume,
@@ -197,8 +196,12 @@ impl Encrypt {
         }
         self.keys.check(self.no_backup)?;
 
-        let Some(writable) = self.agree(name, found, len_bytes, &places, medium, context)? else {
+        let steps = self.steps(found, len_bytes);
+        if !self.change.agree(name, &steps, context)? {
             return Ok(Exit::Done);
+        }
+        let Some(writable) = medium.writable.clone() else {
+            return Err(CliError::could_not("the drive was opened only to be read"));
         };
         let (protectors, _) = self.keys.read(context)?.split();
         let label = files::open(medium.device.clone())
@@ -241,45 +244,31 @@ impl Encrypt {
         finish(conversion, context)
     }
 
-    /// Shows what will be done and asks whether to; `None` where it is only to be shown.
-    fn agree(
-        &self,
-        name: &str,
-        found: Content,
-        len_bytes: u64,
-        places: &[Place],
-        medium: &Medium,
-        context: &Context,
-    ) -> Result<Option<Writable>, CliError> {
+    /// Returns what will be done, in the order in which it is done.
+    fn steps(&self, found: Content, len_bytes: u64) -> Vec<String> {
+        let saved = match self.places.places.as_slice() {
+            [] => "save its recovery key NOWHERE".to_owned(),
+            places => format!("save its recovery key to {}, and prove it", places.join(", ")),
+        };
+        let room = match found {
+            Content::Ntfs => "put the files that BitLocker needs into `System Volume Information`",
+            _ => "make its file system smaller by the little that BitLocker needs",
+        };
         let extent = if self.used_space_only {
-            "used space of it"
+            "the used space"
         } else {
-            "all of it"
+            "all"
         };
-        context.ui.say(&format!(
-            "`{name}`, {} with {found}: {extent} will be encrypted with {}.",
-            HumanBytes(len_bytes),
-            self.method
-        ));
-        if places.is_empty() {
-            context.ui.warn("the recovery key will be saved nowhere");
-        }
-        let Some(writable) = medium.writable.clone().filter(|_| !self.dry_run) else {
-            context.ui.say("Nothing was changed: this is what would be done.");
-            return Ok(None);
-        };
-        if !self.yes {
-            if !context.ui.is_interactive() {
-                return Err(CliError::could_not(
-                    "this changes the drive, and there is nobody to ask whether to do it",
-                )
-                .hint("`--yes` does it without asking, `--dry-run` only shows what would be done"));
-            }
-            if !context.ui.confirm("Encrypt it?")? {
-                return Err(CliError::no("nothing was changed"));
-            }
-        }
-        Ok(Some(writable))
+        vec![
+            saved,
+            room.to_owned(),
+            format!(
+                "encrypt {extent} of its {}, {}, with {}",
+                HumanBytes(len_bytes),
+                found,
+                self.method
+            ),
+        ]
     }
 
     /// Saves the recovery key everywhere and proves it on the drive that is not there yet.

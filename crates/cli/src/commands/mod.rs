@@ -9,7 +9,9 @@ mod backup;
 mod check;
 mod completions;
 mod create;
+mod decrypt;
 mod drives;
+mod encrypt;
 mod export;
 mod find;
 mod info;
@@ -46,6 +48,8 @@ pub(crate) const ALL: &[Verb] = &[
     serve::VERB,
     export::VERB,
     create::VERB,
+    encrypt::VERB,
+    decrypt::VERB,
     protector::VERB,
     rotate::VERB,
     suspend::VERB,

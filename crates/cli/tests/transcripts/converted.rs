@@ -445,7 +445,9 @@ fn kill_9_loses_nothing() {
             std::thread::sleep(Duration::from_millis(1));
         };
         let when = format!("kill {killed}, {arguments:?}");
-        match open(&desk) {
+        let found = open(&desk);
+        let state = found.as_ref().map(|(_, state)| *state);
+        match found {
             Some((content, state)) => {
                 seen[usize::from(state != VolumeState::Encrypted)] += 1;
                 expected.check(&*content, &when);
@@ -458,7 +460,12 @@ fn kill_9_loses_nothing() {
         if let Some(status) = status {
             let mut said = String::new();
             child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            assert!(status.success(), "{when}: {said}");
+            // The one before may have been killed when nothing was left to be done.
+            let is_done = match direction {
+                "encrypt" => state == Some(VolumeState::Encrypted),
+                _ => state.is_none(),
+            };
+            assert!(status.success() || is_done, "{when}: {said}");
             direction = if direction == "encrypt" {
                 "decrypt"
             } else {

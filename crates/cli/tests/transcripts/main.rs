@@ -3,6 +3,8 @@
 mod big;
 #[cfg(unix)]
 mod changing;
+#[cfg(unix)]
+mod converted;
 mod credentials;
 mod desk;
 mod export;
