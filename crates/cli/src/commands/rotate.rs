@@ -123,7 +123,7 @@ impl Run for Rotate {
             return Err(CliError::could_not(
                 "the old recovery key was not removed: the new one could not be saved and proven everywhere",
             )
-            .hint("both open the drive now; run it again to go on"));
+            .hint("both open the drive now; run it again to go on, with places that can be read back"));
         }
 
         let mut edit = changing::begin(&volume, &unlocked)?;
