@@ -450,35 +450,42 @@ impl Volume {
     fn try_all(&self, credential: &Credential, only: Option<Guid>) -> Result<Opened, UnlockError> {
         let mut stretches = Stretches::default();
         let mut first_error = None;
+        let mut unproven = None;
         let mut seen = Vec::new();
         for metadata in &self.candidates {
             // Copies are the same on a healthy volume: once is enough.
             if seen.contains(&metadata.block().actual_sha256) {
                 continue;
             }
-            seen.push(metadata.block().actual_sha256);
             let error = match try_one(metadata, credential, only, &mut stretches) {
                 Ok((vmk, protector_id)) => {
                     let integrity = metadata.integrity(Some(&vmk));
-                    if integrity == Integrity::Altered && self.checksums_count {
-                        UnlockError::Altered
-                    } else {
-                        return Ok(Opened {
-                            metadata: Arc::clone(metadata),
-                            vmk,
-                            protector_id,
-                            integrity,
-                        });
+                    let opened = Opened {
+                        metadata: Arc::clone(metadata),
+                        vmk,
+                        protector_id,
+                        integrity,
+                    };
+                    match integrity {
+                        Integrity::Right => return Ok(opened),
+                        Integrity::Altered if self.checksums_count => UnlockError::Altered,
+                        // A write that was cut off may have torn the hash, which no checksum covers: another copy may be
+                        // whole.
+                        _ => {
+                            unproven.get_or_insert(opened);
+                            continue;
+                        }
                     }
                 }
                 Err(error) => error,
             };
+            seen.push(metadata.block().actual_sha256);
             // That a right key met altered metadata says more than that another copy does not know it.
             if first_error.is_none() || matches!(error, UnlockError::Altered) {
                 first_error = Some(error);
             }
         }
-        Err(first_error.unwrap_or(UnlockError::WrongKey { tried: Vec::new() }))
+        unproven.ok_or_else(|| first_error.unwrap_or(UnlockError::WrongKey { tried: Vec::new() }))
     }
 
     /// No box proves a sector key: the first sector of the plaintext has to.

@@ -115,9 +115,6 @@ impl Bed {
     }
 
     fn prepare(&self) -> (PreparedVolume, Credential) {
-        let mut new = NewVolume::new(self.plain.len() as u64, self.method, NOW);
-        new.sector_size = self.sector_size;
-        new.protectors.push(NewProtector::ExternalKey);
         // The places are only known for good when the keys have been made.
         let len_bytes = self.plain.len() as u64;
         let first = Placement::at(
@@ -128,9 +125,22 @@ impl Bed {
             self.sector_size,
             4096,
         );
-        let prepared = new
-            .prepare_at(first.expect("room for them"), &mut numbers(1))
-            .expect("prepared");
+        let first = first.expect("room for them");
+        let mut prepared = None;
+        // The hash of the metadata crosses the end of a sector: a torn write breaks it, and no checksum sees that.
+        for len in 0..256 {
+            let mut new = NewVolume::new(len_bytes, self.method, NOW);
+            new.sector_size = self.sector_size;
+            new.description = "x".repeat(len);
+            new.protectors.push(NewProtector::ExternalKey);
+            let made = new.prepare_at(first.clone(), &mut numbers(1)).expect("prepared");
+            let size = made.preview().expect("it opens").metadata().block().size_bytes;
+            prepared = Some(made);
+            if (440..500).contains(&(size % 512)) {
+                break;
+            }
+        }
+        let prepared = prepared.expect("at least one");
         let key = self.key(&prepared);
         (prepared, key)
     }

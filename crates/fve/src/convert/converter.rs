@@ -9,6 +9,7 @@ use super::journal::{HEADER_LEN, Journal, MAX_RUNS, Pending, Record};
 use super::plan::{Batch, Kept, Plan};
 use super::{ACTIVE, ConvertError, Direction, PAUSED, UsedSpace};
 use crate::create::REGION_LEN_BYTES;
+use crate::edit::{CopyError, write_copy};
 use crate::format::FileTime;
 use crate::format::block::InformationBlock;
 use crate::format::boot_sector;
@@ -269,8 +270,7 @@ impl Converter {
             let mut there = vec![0; region.len()];
             // What cannot be read is written again too: that is how a drive replaces a bad sector.
             if self.medium.read_at(offset, &mut there).is_err() || there != region {
-                self.medium.write_at(offset, region)?;
-                self.medium.flush()?;
+                self.write_whole_copy(offset, region)?;
             }
         }
         Ok(())
@@ -487,23 +487,20 @@ impl Converter {
         region.get(..self.live_len).unwrap_or(region)
     }
 
-    /// Writes the first copy, then the others, and holds the medium to it.
+    /// Writes one copy after the other, each whole or unrecognisable at any time, and holds the medium to it.
     fn write_all_copies(&self, region: &[u8]) -> Result<(), ConvertError> {
-        let [first, second, third] = self.metadata.block().metadata_offsets;
-        for copies in [&[first][..], &[second, third]] {
-            for offset in copies {
-                self.medium.write_at(*offset, region)?;
-            }
-            self.medium.flush()?;
-            for offset in copies {
-                let mut kept = vec![0; region.len()];
-                self.medium.read_at(*offset, &mut kept)?;
-                if kept != region {
-                    return Err(ConvertError::NotKept { offset: *offset });
-                }
-            }
+        for offset in self.metadata.block().metadata_offsets {
+            self.write_whole_copy(offset, region)?;
         }
         Ok(())
+    }
+
+    fn write_whole_copy(&self, offset: u64, region: &[u8]) -> Result<(), ConvertError> {
+        write_copy(&*self.medium, offset, region).map_err(|error| match error {
+            CopyError::Write(error) => ConvertError::Write(error),
+            CopyError::ReadBack(error) => ConvertError::Read(error),
+            CopyError::NotKept => ConvertError::NotKept { offset },
+        })
     }
 }
 

@@ -34,7 +34,8 @@
 //! What holds at each place, with any of the writes since the last flush done, left out or torn:
 //!
 //! - At least two metadata copies are whole, and whoever reads takes the newest: the first, or, where that is being
-//!   written, the two others, which say one step less.
+//!   written, the two others, which say one step less. A torn first copy may have a right checksum, which does not cover
+//!   the sealed hash; what it says is true then, and who opens it takes a copy whose hash is right.
 //! - W(n) begins after J(n) was flushed, and the slot of J(n) is written again (with n+2) only after M1(n) was flushed.
 //!   So from whichever metadata are read, the records of all steps that may have been begun in place are whole.
 //! - A record counts only if it begins where the metadata say that the volume is converted up to. Older ones do not.
