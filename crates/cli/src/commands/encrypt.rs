@@ -403,10 +403,15 @@ fn make_files(_: &Writable) -> Result<[Range<u64>; 5], CliError> {
 
 fn finish(conversion: Conversion<'_>, context: &Context) -> Result<Exit, CliError> {
     let (name, size_bytes) = (conversion.name, conversion.volume.size_bytes());
+    let verb = if conversion.used_space_only {
+        "encrypt --used-space-only"
+    } else {
+        "encrypt"
+    };
     let started = Instant::now();
     let outcome = conversion.run(context)?;
     if outcome == Outcome::Paused {
-        return Err(converting::paused(name, "encrypt"));
+        return Err(converting::paused(name, verb));
     }
     let answer = Answer {
         drive: name,

@@ -131,7 +131,19 @@ impl Converter {
         };
         let journal = Journal::within(free, sector).ok_or_else(no_journal)?;
         let mut taken = kept.clone();
-        taken.extend([0..first, moved.clone(), len_bytes..u64::MAX]);
+        let outside = [0..first, len_bytes..u64::MAX];
+        if kept
+            .iter()
+            .chain([&moved])
+            .any(|place| outside.iter().any(|out| overlap(place, out)))
+            || kept.iter().any(|place| overlap(place, &moved))
+        {
+            return Err(ConvertError::Format(
+                "a drive whose metadata contradict each other",
+            ));
+        }
+        taken.extend([moved.clone()]);
+        taken.extend(outside);
         if Kept::new(taken).touches(journal.area()) {
             return Err(no_journal());
         }
@@ -568,6 +580,10 @@ fn read_again(volume: &Volume, unlocked: &Unlocked) -> Result<Vec<u8>, ConvertEr
         }
     }
     Err(ConvertError::Unproven)
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
 }
 
 fn metadata_regions(metadata: &MetadataBuilder) -> Vec<Range<u64>> {
