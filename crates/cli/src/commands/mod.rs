@@ -20,6 +20,7 @@ mod key;
 mod lock;
 mod man;
 mod metadata;
+mod practice;
 mod protector;
 mod resume;
 mod rotate;
@@ -48,6 +49,7 @@ pub(crate) const ALL: &[Verb] = &[
     serve::VERB,
     export::VERB,
     create::VERB,
+    practice::VERB,
     encrypt::VERB,
     decrypt::VERB,
     protector::VERB,

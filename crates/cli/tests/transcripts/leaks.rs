@@ -637,6 +637,56 @@ fn exporting_says_nothing_of_keys() {
     heard.exits(2).quiet_about(&sandbox.secrets);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn creating_says_nothing_of_keys_and_leaves_none_in_temporary_files() {
+    let Some(ways) = ways_or_skip() else { return };
+    let sandbox = ways.sandbox();
+    fs::create_dir(sandbox.path("saved")).unwrap();
+    let place = format!("file:{}/", sandbox.path("saved").to_str().unwrap());
+    // The drive's own secrets are those of the volume at hand: its password and its recovery key.
+    for (number, (option, way, secret, code)) in [
+        ("--password", Way::Env, ways.password.as_str(), 0),
+        ("--recovery-key", Way::File, ways.recovery_key.as_str(), 0),
+        ("--recovery-key", Way::Stdin, &mistyped(&ways.recovery_key), 1),
+        (
+            "--password",
+            Way::Fd,
+            &"vermilion-Zq7-wrong-password".repeat(10),
+            2,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for loudness in LOUDNESS {
+            let drive = format!("new-{number}-{}.img", loudness.concat().len());
+            let arguments = [
+                loudness,
+                &["create", &drive, "--size", "44M", "--fs", "none", "--to", &place],
+            ]
+            .concat();
+            let heard = sandbox.run(&arguments, Some((option, way, secret)));
+            heard.exits(code).quiet_about(&sandbox.secrets);
+        }
+    }
+    // Where the key cannot be saved.
+    let given = Some(("--password", Way::Env, ways.password.as_str()));
+    let arguments = [
+        "-vvv",
+        "create",
+        "no.img",
+        "--size",
+        "44M",
+        "--fs",
+        "none",
+        "--to",
+        "file:no/such/folder/",
+    ];
+    let heard = sandbox.run(&arguments, given);
+    heard.exits(2).quiet_about(&sandbox.secrets);
+}
+
 #[test]
 fn variables_for_developers_change_nothing() {
     let Some(ways) = ways_or_skip() else { return };

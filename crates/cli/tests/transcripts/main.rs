@@ -5,6 +5,8 @@ mod big;
 mod changing;
 #[cfg(unix)]
 mod converted;
+#[cfg(target_os = "linux")]
+mod create;
 mod credentials;
 mod desk;
 mod export;
@@ -17,6 +19,7 @@ mod made_volume;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod places;
+mod practice;
 mod robustness;
 #[cfg(target_os = "linux")]
 mod serve;
