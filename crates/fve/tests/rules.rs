@@ -619,7 +619,7 @@ proptest! {
             let Ok(volume) = opened else { return };
             let unlocked = volume.unlock(&Credential::ClearKey).ok();
             let _ = rules::check(&volume, unlocked.as_ref());
-            if let Some(saved) = SavedMetadata::take(&volume, CREATED).ok() {
+            if let Ok(saved) = SavedMetadata::take(&volume, CREATED) {
                 assert!(SavedMetadata::read(&saved.to_bytes()).is_ok());
             }
             let Some(unlocked) = unlocked else { return };

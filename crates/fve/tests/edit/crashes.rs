@@ -16,7 +16,7 @@ use crate::bed::{
 };
 
 /// How many states of one edit are looked at.
-const STATES: usize = 2200;
+const STATES: usize = 5000;
 /// In every so many of them the edit is done again, and every so many of those are cut off once more.
 const AGAIN: usize = 25;
 
@@ -142,7 +142,7 @@ fn while_a_way_in_is_added() {
     };
     let done = |medium: &Arc<Recorder>| count_of(medium, ProtectorKind::StartupKey) == 3;
     let count = Trial::new(keys, &change, &done).run(&made.medium, STATES, 1);
-    assert!(count > 1200, "{count}");
+    assert!(count > 2200, "{count}");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn while_a_way_in_is_removed() {
     };
     let done = |medium: &Arc<Recorder>| count_of(medium, ProtectorKind::StartupKey) == 1;
     let count = Trial::new(keys, &change, &done).run(&made.medium, STATES, 2);
-    assert!(count > 1200, "{count}");
+    assert!(count > 2200, "{count}");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn while_protection_is_suspended() {
     };
     let done = |medium: &Arc<Recorder>| open(medium).state() == VolumeState::Suspended;
     let count = Trial::new(keys, &change, &done).run(&made.medium, STATES, 4);
-    assert!(count > 1200, "{count}");
+    assert!(count > 2200, "{count}");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn while_protection_is_resumed() {
     };
     let done = |medium: &Arc<Recorder>| open(medium).state() == VolumeState::Encrypted;
     let count = Trial::new(keys, &change, &done).run(&made.medium, STATES, 5);
-    assert!(count > 1200, "{count}");
+    assert!(count > 2200, "{count}");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn while_the_master_key_is_rotated() {
     };
     let done = |medium: &Arc<Recorder>| unlock(medium, &old).is_err();
     let count = Trial::new(keys, &change, &done).run(&made.medium, STATES, 6);
-    assert!(count > 1200, "{count}");
+    assert!(count > 2200, "{count}");
 }
 
 /// An edit that was cut off leaves copies that differ; the next one, another, is cut off too. The key that the first one
