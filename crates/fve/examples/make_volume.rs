@@ -13,6 +13,8 @@
 //! --plain IMAGE         fills the volume with a file system's image of exactly its size
 //! --skip-holes          writes nothing where the image has holes: there the volume reads as noise
 //! --cluster BYTES       the cluster size of the file system inside (4096)
+//! --outside FROM:TO     keeps what belongs to the volume outside of the file system: behind it, and in front of it
+//!                       between these bytes that it leaves out (0:0 for none)
 //! --hidden SECTORS      sectors in front of the volume (0)
 //! --description TEXT    the volume's description
 //! --places              only prints what a file system has to leave alone, as START:COUNT in sectors of 512 bytes
@@ -21,6 +23,7 @@
 //! It prints the secrets that it makes: never use it for a drive that matters.
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, io};
@@ -62,6 +65,7 @@ struct Request {
     plain: Option<PathBuf>,
     skip_holes: bool,
     cluster: Option<u32>,
+    outside: Option<Range<u64>>,
     hidden: u32,
     description: Option<String>,
     only_places: bool,
@@ -92,6 +96,11 @@ impl Request {
                 "--plain" => request.plain = Some(value()?.into()),
                 "--skip-holes" => request.skip_holes = true,
                 "--cluster" => request.cluster = Some(value()?.parse()?),
+                "--outside" => {
+                    let range = value()?;
+                    let (from, to) = range.split_once(':').ok_or("expected FROM:TO")?;
+                    request.outside = Some(from.parse()?..to.parse()?);
+                }
                 "--hidden" => request.hidden = value()?.parse()?,
                 "--description" => request.description = Some(value()?),
                 "--places" => request.only_places = true,
@@ -142,7 +151,15 @@ fn make(request: &Request) -> Outcome<()> {
             _ => return Err(format!("unknown way to unlock: {way}").into()),
         });
     }
-    let prepared = new.prepare(&mut random)?;
+    let prepared = match &request.outside {
+        None => new.prepare(&mut random)?,
+        Some(front) => {
+            let (len, sector_size, cluster) = (new.len_bytes, new.sector_size, new.cluster);
+            let (placement, end) = Placement::outside(len, sector_size, cluster, front.clone())?;
+            println!("file_system_end={end}");
+            new.prepare_at(placement, &mut random)?
+        }
+    };
     let plain = request
         .plain
         .as_ref()
