@@ -19,6 +19,11 @@ fuzz seconds='60' *targets:
 bench *arguments:
     cargo bench --workspace {{ arguments }}
 
+# Measures whole programs beside their peers; arguments as benches/compare takes them.
+compare *arguments:
+    cargo build --release --locked -p keyhaven -p keyhaven-fve -p keyhaven-attach --bins --examples
+    benches/compare {{ arguments }}
+
 # Checks licences, sources and duplicates of the dependencies.
 deny:
     cargo deny check bans licenses sources
