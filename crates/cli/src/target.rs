@@ -1,5 +1,6 @@
 //! What an export is written to: a new image file, which gets its name when it is whole, or a device.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub(crate) enum Target {
         out: PathBuf,
         /// Its name until then.
         partial: PathBuf,
+        /// Whether it is ours: a file of that name that was there before is not.
+        is_made: Cell<bool>,
     },
     /// A device, whose content is lost.
     Device {
@@ -46,6 +49,7 @@ impl Target {
         Ok(Self::File {
             out: out.to_owned(),
             partial: with_suffix(out, ".partial"),
+            is_made: Cell::new(false),
         })
     }
 
@@ -96,12 +100,9 @@ impl Target {
     /// Makes what is to be written.
     pub(crate) fn create(&self) -> Result<Box<dyn CopyTarget>, CliError> {
         match self {
-            Self::File { partial, .. } => {
-                let file: std::io::Result<File> =
-                    OpenOptions::new().write(true).create_new(true).open(partial);
-                let target = file.and_then(FileTarget::new).map_err(|error| {
-                    CliError::could_not(format!("cannot create `{}`", partial.display())).because(&error)
-                })?;
+            Self::File { partial, is_made, .. } => {
+                let target =
+                    FileTarget::new(make(partial, is_made)?).map_err(|error| cannot_make(partial, &error))?;
                 Ok(Box::new(target))
             }
             Self::Device { device, .. } => Ok(Box::new(DeviceTarget::new(device.clone()))),
@@ -110,21 +111,15 @@ impl Target {
 
     /// Makes what is to be written as a drive of `len_bytes`: sparse where it is a file.
     pub(crate) fn create_writable(&self, len_bytes: u64) -> Result<Writable, CliError> {
-        let partial = match self {
-            Self::File { partial, .. } => partial,
-            Self::Device { device, .. } => return Ok(device.clone()),
-        };
-        let cannot_create = |error: &dyn std::error::Error| {
-            CliError::could_not(format!("cannot create `{}`", partial.display())).because(error)
-        };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(partial)
-            .map_err(|error| cannot_create(&error))?;
-        file.set_len(len_bytes).map_err(|error| cannot_create(&error))?;
-        drop(file);
-        keyhaven_disk::open_writable(partial).map_err(|error| cannot_open(partial, &error))
+        match self {
+            Self::File { partial, is_made, .. } => {
+                make(partial, is_made)?
+                    .set_len(len_bytes)
+                    .map_err(|error| cannot_make(partial, &error))?;
+                keyhaven_disk::open_writable(partial).map_err(|error| cannot_open(partial, &error))
+            }
+            Self::Device { device, .. } => Ok(device.clone()),
+        }
     }
 
     /// Opens what was written, to be read back from the medium.
@@ -139,14 +134,16 @@ impl Target {
     /// Gives a finished image its name, over nothing.
     pub(crate) fn keep(&self) -> Result<(), CliError> {
         match self {
-            Self::File { out, partial } => give_name(partial, out),
+            Self::File { out, partial, .. } => give_name(partial, out),
             Self::Device { .. } => Ok(()),
         }
     }
 
     /// Removes what is not an image of anything.
     pub(crate) fn discard(&self) {
-        if let Self::File { partial, .. } = self {
+        if let Self::File { partial, is_made, .. } = self
+            && is_made.get()
+        {
             let _ = std::fs::remove_file(partial);
         }
     }
@@ -165,6 +162,27 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
+}
+
+/// Makes a new file, and notes that it is ours.
+fn make(partial: &Path, is_made: &Cell<bool>) -> Result<File, CliError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(partial)
+        .map_err(|error| cannot_make(partial, &error))?;
+    is_made.set(true);
+    Ok(file)
+}
+
+fn cannot_make(partial: &Path, error: &std::io::Error) -> CliError {
+    let refused = CliError::could_not(format!("cannot create `{}`", partial.display())).because(error);
+    match error.kind() {
+        std::io::ErrorKind::AlreadyExists => refused.hint(
+            "another Keyhaven may be writing it; if none is, it was left by one that was ended by force: delete it",
+        ),
+        _ => refused,
+    }
 }
 
 fn cannot_open(path: &Path, error: &OpenError) -> CliError {

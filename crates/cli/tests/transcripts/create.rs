@@ -514,6 +514,53 @@ fn a_full_disk_leaves_no_drive() {
     assert_eq!(left, [""; 0]);
 }
 
+/// Ended by force at any time, it leaves nothing that looks like the drive and is not, and no drive without its key.
+#[test]
+fn what_is_killed_leaves_a_whole_drive_or_none() {
+    let (mut none, mut some) = (0, 0);
+    for number in 0..24 {
+        let desk = Desk::new();
+        let (drive, place) = (desk.path("drive.img"), format!("file:{}/", desk.arg("keys")));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keyhaven"))
+            .args([
+                "create",
+                "drive.img",
+                "--size",
+                "44M",
+                "--fs",
+                "none",
+                "--to",
+                &place,
+            ])
+            .current_dir(desk.path("."))
+            .env("XDG_STATE_HOME", desk.path("state"))
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(number * number));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let begun = desk.path("drive.img.partial");
+        if begun.exists() || drive.exists() {
+            some += 1;
+            assert_eq!(desk.names_in("keys").len(), 1, "the key comes first");
+        } else {
+            none += 1;
+        }
+        if drive.exists() {
+            desk.keyhaven(["verify", &desk.arg("drive.img"), &desk.arg("keys")])
+                .go()
+                .exits(0);
+        } else if begun.exists() {
+            let again = create(&desk, &["--size", "44M", "--fs", "none"]).exits(2);
+            assert!(again.stderr.contains("ended by force"), "{again:#?}");
+            fs::remove_file(&begun).unwrap();
+            create(&desk, &["--size", "44M", "--fs", "none"]).exits(0);
+        }
+    }
+    assert!(none + some == 24 && none > 0, "{none} {some}");
+}
+
 /// A loop device over a new file.
 struct Loop(String);
 

@@ -142,6 +142,25 @@ fn nothing_is_overwritten() {
     assert!(run.stderr.contains("there is no folder `"), "{run:#?}");
 }
 
+/// Two at once: what the first is writing is none of the second's business.
+#[test]
+fn what_another_one_is_writing_is_left_alone() {
+    let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let desk = Desk::new();
+    desk.write("out.img.partial", "what another one is writing");
+    let run = export(&desk, &volume, &[&desk.arg("out.img")]).exits(2);
+    assert!(
+        run.stderr.contains("another Keyhaven may be writing it"),
+        "{run:#?}"
+    );
+    assert_eq!(
+        fs::read(desk.path("out.img.partial")).unwrap(),
+        b"what another one is writing"
+    );
+}
+
 #[test]
 fn too_little_space_is_told_before_it_is_full() {
     let Some(volume) = corpus::volume_or_skip("cs-aes-xts-128") else {
