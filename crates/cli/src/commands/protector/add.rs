@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use jiff::Timestamp;
-use keyhaven_backup::destination::write_new;
+use keyhaven_backup::destination::{FileDestination, SaveContext, save_and_prove};
 use keyhaven_backup::receipt::Receipt;
-use keyhaven_crypto::{SecretBytes, SecretText};
+use keyhaven_crypto::SecretText;
 use keyhaven_fve::create::NewProtector;
-use keyhaven_fve::edit::Added;
 use keyhaven_fve::format::FileTime;
-use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword};
-use keyhaven_fve::{Credential, RecordKey, Volume};
+use keyhaven_fve::keys::{Password, RecoveryPassword};
+use keyhaven_fve::{Credential, RecoveryRecord, Volume};
 use serde::Serialize;
 
 use super::{Run, Verb};
@@ -94,6 +93,17 @@ impl Run for Add {
             return Err(CliError::could_not("only a recovery key is saved to places")
                 .hint("`--to` goes with `--new-recovery-key`"));
         }
+        if let Some(folder) = self
+            .new
+            .new_startup_key
+            .as_ref()
+            .filter(|folder| !folder.is_dir())
+        {
+            return Err(CliError::could_not(format!(
+                "there is no folder `{}` for the startup key",
+                folder.display()
+            )));
+        }
         let drive = self.change.open(&self.drive, context)?;
         for place in &places {
             self.places.check(place, &self.drive.path(), context)?;
@@ -131,7 +141,8 @@ impl Run for Add {
                     CliError::could_not("the new password would not open the drive").because(&error)
                 })?;
         } else if let Some(folder) = &self.new.new_startup_key {
-            path = Some(save_startup_key(&added, folder, &preview)?);
+            let records: Vec<_> = added.record.take().into_iter().collect();
+            path = Some(save_startup_key(&records, folder, &preview)?);
         } else {
             let records: Vec<_> = added.record.take().into_iter().collect();
             let deposit = Deposit {
@@ -196,25 +207,29 @@ impl Add {
 }
 
 /// Writes a key file, reads it back, and proves that it opens the drive as it will be.
-fn save_startup_key(added: &Added, folder: &Path, preview: &Volume) -> Result<PathBuf, CliError> {
-    let Some(RecordKey::ExternalKey(key)) = added.record.as_ref().map(|record| &record.key) else {
-        return Err(CliError::could_not("the startup key was not made"));
-    };
-    let path = folder.join(key.file_name());
-    let bytes = SecretBytes::copy_of(&key.to_bek(FileTime::from_timestamp(Timestamp::now())));
-    write_new(&path, &bytes, |_| false)
-        .map_err(|error| CliError::could_not("the startup key's file cannot be written").because(&error))?;
-    let unproven = |error: &dyn std::error::Error| {
+fn save_startup_key(
+    records: &[RecoveryRecord],
+    folder: &Path,
+    preview: &Volume,
+) -> Result<PathBuf, CliError> {
+    let not_saved = || {
         CliError::could_not(format!(
-            "the startup key in `{}` would not open the drive",
-            path.display()
+            "the startup key could not be saved in `{}`, so it was not added",
+            folder.display()
         ))
-        .because(error)
     };
-    let read = keyhaven_backup::destination::read_fresh(&path).map_err(|error| unproven(&error))?;
-    let key = ExternalKey::from_bek(read.expose_secret()).map_err(|error| unproven(&error))?;
-    preview
-        .prove_protector(&Credential::ExternalKey(key), added.id)
-        .map_err(|error| unproven(&error))?;
-    Ok(path)
+    let now = Timestamp::now();
+    let save = SaveContext {
+        drive: String::new(),
+        saved_on: String::new(),
+        saved_at: FileTime::from_timestamp(now),
+    };
+    let destination = FileDestination::new(folder.to_owned()).with_startup_keys();
+    let copies =
+        save_and_prove(&destination, records, preview, &save).map_err(|error| not_saved().because(&error))?;
+    match copies.into_iter().next() {
+        Some(copy) if copy.is_proven() => copy.saved.path.ok_or_else(not_saved),
+        Some(copy) => Err(not_saved().hint(copy.problem.unwrap_or_default())),
+        None => Err(not_saved()),
+    }
 }
