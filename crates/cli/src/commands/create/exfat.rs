@@ -108,3 +108,73 @@ fn checksum(region: &[u8]) -> u32 {
             sum.rotate_right(1).wrapping_add(u32::from(*byte))
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use keyhaven_disk::{BlockDevice, MemoryDevice};
+
+    use super::*;
+
+    /// The boot sector of a file system of 16 MiB whose FAT begins at 1 MiB and whose clusters at 2 MiB.
+    fn boot() -> [u8; OLD] {
+        let mut boot = [0; OLD];
+        boot[..11].copy_from_slice(b"\xeb\x76\x90EXFAT   ");
+        boot[VOLUME_LENGTH..][..8].copy_from_slice(&32_768u64.to_le_bytes());
+        boot[FAT_OFFSET..][..4].copy_from_slice(&2_048u32.to_le_bytes());
+        boot[FAT_LENGTH..][..4].copy_from_slice(&28u32.to_le_bytes());
+        boot[HEAP_OFFSET..][..4].copy_from_slice(&4_096u32.to_le_bytes());
+        boot[SECTOR_SHIFT..][..4].copy_from_slice(&[9, 3, 1, 0x80]);
+        boot[510..].copy_from_slice(&[0x55, 0xaa]);
+        boot
+    }
+
+    #[test]
+    fn sectors_are_counted_anew_and_bytes_stay_where_they_are() {
+        let mut image = vec![0; 1 << 20];
+        image[..OLD].copy_from_slice(&boot());
+        let image = MemoryDevice::new(image);
+        restate(&image, 4096).expect("aligned");
+        let mut regions = vec![0; 2 * REGION_SECTORS * 4096];
+        image.read_at(0, &mut regions).expect("inside");
+        let (main, backup) = regions.split_at(REGION_SECTORS * 4096);
+        assert_eq!(main, backup);
+        let number = |at: usize| u32::from_le_bytes(main[at..at + 4].try_into().expect("four"));
+        assert_eq!(number(VOLUME_LENGTH), 4_096);
+        assert_eq!(
+            [number(FAT_OFFSET), number(FAT_LENGTH), number(HEAP_OFFSET)],
+            [256, 4, 512]
+        );
+        assert_eq!(
+            main[SECTOR_SHIFT..][..2],
+            [12, 0],
+            "clusters stay as large as they were"
+        );
+        assert_eq!(main[2 * 4096 - 4..][..4], [0, 0, 0x55, 0xaa]);
+        let sum = number(11 * 4096);
+        assert!(main[11 * 4096..].chunks(4).all(|word| word == sum.to_le_bytes()));
+        // What changes in use is not in the sum.
+        let mut used = main[..11 * 4096].to_vec();
+        used[PERCENT_IN_USE] = 50;
+        assert_eq!(checksum(&used), sum);
+        used[PERCENT_IN_USE + 1] ^= 1;
+        assert_ne!(checksum(&used), sum);
+    }
+
+    #[test]
+    fn what_cannot_be_said_in_larger_sectors_is_refused() {
+        for (at, value) in [
+            (SECTOR_SHIFT, 12),
+            (CLUSTER_SHIFT, 2),
+            (FAT_OFFSET, 1),
+            (HEAP_OFFSET, 4),
+            (FAT_OFFSET + 1, 0),
+            (FAT_LENGTH + 1, 0xff),
+        ] {
+            let mut boot = boot();
+            boot[at] = value;
+            assert!(region(&boot, 4096).is_none(), "{value} at {at}");
+        }
+        assert!(region(&boot(), 0).is_none() && region(&boot(), 1536).is_none());
+        assert!(region(&boot(), 4096).is_some());
+    }
+}
