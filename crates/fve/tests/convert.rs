@@ -372,7 +372,7 @@ proptest! {
 /// How many crash states each test looks at; the environment may ask for more.
 fn states() -> usize {
     let more = std::env::var("KEYHAVEN_CRASH_STATES");
-    more.ok().and_then(|more| more.parse().ok()).unwrap_or(250)
+    more.ok().and_then(|more| more.parse().ok()).unwrap_or(600)
 }
 
 /// Lets the power go in every way while `act` works on `before`: the key opens what is left, all content is there, and
