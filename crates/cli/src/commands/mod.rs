@@ -100,3 +100,22 @@ pub(crate) fn find<'a>(
     let verb = verbs.iter().find(|verb| (verb.command)().get_name() == name)?;
     Some((verb, matches))
 }
+
+/// Makes a verb's command that has further verbs below it.
+fn group(name: &'static str, about: &'static str, verbs: &[Verb]) -> clap::Command {
+    let command = clap::Command::new(name)
+        .about(about)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    verbs
+        .iter()
+        .fold(command, |command, verb| command.subcommand((verb.command)()))
+}
+
+/// Does what one of the verbs below another is told.
+fn run_one_of(verbs: &'static [Verb], matches: &ArgMatches, context: &Context) -> Result<Exit, CliError> {
+    match find(verbs, matches) {
+        Some((verb, matches)) => (verb.run)(matches, context),
+        None => Err(CliError::could_not("no verb was given").hint("see `keyhaven --help`")),
+    }
+}
