@@ -65,6 +65,21 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// Fails with [`PastEnd`](Self::PastEnd) where a range leaves a device of `end` bytes.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn check_range(offset: u64, len_bytes: u64, end: u64) -> Result<(), Self> {
+        match offset.checked_add(len_bytes) {
+            Some(past) if past <= end => Ok(()),
+            _ => Err(Self::PastEnd {
+                offset,
+                len_bytes,
+                end,
+            }),
+        }
+    }
+
     /// Returns the offset of the read that failed, in bytes from the start of the device that was asked.
     #[must_use]
     pub fn offset(&self) -> u64 {

@@ -141,16 +141,7 @@ impl BlockDevice for FileDevice {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let len_bytes = buf.len() as u64;
-        match offset.checked_add(len_bytes) {
-            Some(end) if end <= self.len_bytes => {}
-            _ => {
-                return Err(ReadError::PastEnd {
-                    offset,
-                    len_bytes,
-                    end: self.len_bytes,
-                });
-            }
-        }
+        ReadError::check_range(offset, len_bytes, self.len_bytes)?;
         if let Some(direct) = &self.direct
             && direct.read_exact(offset, buf)
         {

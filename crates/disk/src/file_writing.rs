@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::device::{BlockDevice, ReadError};
 use crate::file::{FileDevice, OpenError, is_block_device};
-use crate::writable::{Writable, WritableDevice, WriteError, inside};
+use crate::writable::{Writable, WritableDevice, WriteError};
 
 /// Opens an image file or a block device for reading and writing, as a shared device.
 ///
@@ -63,7 +63,7 @@ impl BlockDevice for WritableFile {
 impl WritableDevice for WritableFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let len_bytes = bytes.len() as u64;
-        inside(offset, len_bytes, self.len_bytes())?;
+        WriteError::check_range(offset, len_bytes, self.len_bytes())?;
         write_all(self.device.file(), bytes, offset).map_err(|source| WriteError::Io {
             offset,
             len_bytes,
@@ -86,7 +86,7 @@ impl WritableDevice for WritableFile {
     }
 
     fn discard(&self, offset: u64, len_bytes: u64) -> Result<(), WriteError> {
-        inside(offset, len_bytes, self.len_bytes())?;
+        WriteError::check_range(offset, len_bytes, self.len_bytes())?;
         punch_hole(self.device.file(), offset, len_bytes).map_err(|source| WriteError::Io {
             offset,
             len_bytes,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::device::{BlockDevice, ReadError};
-use crate::writable::{WritableDevice, WriteError, inside};
+use crate::writable::{WritableDevice, WriteError};
 
 /// Bytes in memory that can be read and written as a device.
 pub struct MemoryDevice(Mutex<Vec<u8>>);
@@ -47,7 +47,7 @@ impl BlockDevice for MemoryDevice {
 impl WritableDevice for MemoryDevice {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let mut held = self.bytes();
-        inside(offset, bytes.len() as u64, held.len() as u64)?;
+        WriteError::check_range(offset, bytes.len() as u64, held.len() as u64)?;
         let start = offset as usize;
         held[start..start + bytes.len()].copy_from_slice(bytes);
         Ok(())

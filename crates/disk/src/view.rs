@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::device::{BlockDevice, ReadError};
-use crate::writable::{WritableDevice, WriteError, inside};
+use crate::writable::{WritableDevice, WriteError};
 
 /// A contiguous part of another device, seen as a device of its own: a partition of a disk.
 ///
@@ -47,16 +47,12 @@ impl<D: BlockDevice + ?Sized> BlockDevice for View<D> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let len_bytes = buf.len() as u64;
-        let past_end = || ReadError::PastEnd {
+        ReadError::check_range(offset, len_bytes, self.len_bytes)?;
+        let at = self.start.checked_add(offset).ok_or(ReadError::PastEnd {
             offset,
             len_bytes,
             end: self.len_bytes,
-        };
-        let end = offset.checked_add(len_bytes).ok_or_else(past_end)?;
-        if end > self.len_bytes {
-            return Err(past_end());
-        }
-        let at = self.start.checked_add(offset).ok_or_else(past_end)?;
+        })?;
         self.inner
             .read_at(at, buf)
             .map_err(|error| error.relative_to(self.start))
@@ -95,7 +91,7 @@ impl<D: WritableDevice + ?Sized> View<D> {
         len_bytes: u64,
         write: impl FnOnce(u64) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        inside(offset, len_bytes, self.len_bytes)?;
+        WriteError::check_range(offset, len_bytes, self.len_bytes)?;
         let at = self.start.checked_add(offset).ok_or(WriteError::PastEnd {
             offset,
             len_bytes,

@@ -82,6 +82,21 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Fails with [`PastEnd`](Self::PastEnd) where a range leaves a device of `end` bytes.
+    ///
+    /// # Errors
+    /// That one.
+    pub fn check_range(offset: u64, len_bytes: u64, end: u64) -> Result<(), Self> {
+        match offset.checked_add(len_bytes) {
+            Some(past) if past <= end => Ok(()),
+            _ => Err(Self::PastEnd {
+                offset,
+                len_bytes,
+                end,
+            }),
+        }
+    }
+
     /// Restates the error in the coordinates of a device that shows this one from `start` on.
     #[must_use]
     pub(crate) fn relative_to(self, start: u64) -> Self {
@@ -110,17 +125,5 @@ impl WriteError {
             },
             Self::Flush(source) => Self::Flush(source),
         }
-    }
-}
-
-/// Fails with [`WriteError::PastEnd`] where a range leaves a device of `end` bytes.
-pub(crate) fn inside(offset: u64, len_bytes: u64, end: u64) -> Result<(), WriteError> {
-    match offset.checked_add(len_bytes) {
-        Some(past) if past <= end => Ok(()),
-        _ => Err(WriteError::PastEnd {
-            offset,
-            len_bytes,
-            end,
-        }),
     }
 }

@@ -148,14 +148,7 @@ impl BlockDevice for UnlockedVolume {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let (len_bytes, end) = (buf.len() as u64, self.len_bytes());
-        if offset.checked_add(len_bytes).is_none_or(|past| past > end) {
-            return Err(ReadError::PastEnd {
-                offset,
-                len_bytes,
-                end,
-            });
-        }
+        ReadError::check_range(offset, buf.len() as u64, self.len_bytes())?;
         let mut offset = offset;
         let mut buf = buf;
         while !buf.is_empty() {

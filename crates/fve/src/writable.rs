@@ -117,18 +117,6 @@ impl WritableVolume {
         self.lock(offset).write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check_inside(&self, offset: u64, len_bytes: u64) -> Result<(), WriteError> {
-        let end = self.len_bytes();
-        match offset.checked_add(len_bytes) {
-            Some(past) if past <= end => Ok(()),
-            _ => Err(WriteError::PastEnd {
-                offset,
-                len_bytes,
-                end,
-            }),
-        }
-    }
-
     /// Calls `each` with the pieces of a range, in order: the piece, where the part begins, how long it is.
     fn for_each_part<E>(
         &self,
@@ -241,14 +229,7 @@ impl BlockDevice for WritableVolume {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let (len_bytes, end) = (buf.len() as u64, self.len_bytes());
-        if offset.checked_add(len_bytes).is_none_or(|past| past > end) {
-            return Err(ReadError::PastEnd {
-                offset,
-                len_bytes,
-                end,
-            });
-        }
+        ReadError::check_range(offset, buf.len() as u64, self.len_bytes())?;
         let mut at = offset;
         let mut rest = buf;
         while !rest.is_empty() {
@@ -269,7 +250,7 @@ impl BlockDevice for WritableVolume {
 
 impl WritableDevice for WritableVolume {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        self.check_inside(offset, bytes.len() as u64)?;
+        WriteError::check_range(offset, bytes.len() as u64, self.len_bytes())?;
         self.check_fixed(offset, bytes)?;
         let mut at = offset;
         let mut rest = bytes;
@@ -297,7 +278,7 @@ impl WritableDevice for WritableVolume {
 
     /// Only whole sectors that are stored are given up.
     fn discard(&self, offset: u64, len_bytes: u64) -> Result<(), WriteError> {
-        self.check_inside(offset, len_bytes)?;
+        WriteError::check_range(offset, len_bytes, self.len_bytes())?;
         let sector = u64::from(self.sector_size());
         self.for_each_part(offset, len_bytes, |piece, at, len| {
             let (Source::Encrypted { at: stored } | Source::Plain { at: stored }) = &piece.source else {

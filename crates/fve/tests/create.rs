@@ -66,17 +66,7 @@ impl BlockDevice for Medium {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let len_bytes = buf.len() as u64;
-        if offset
-            .checked_add(len_bytes)
-            .is_none_or(|past| past > self.len_bytes)
-        {
-            return Err(ReadError::PastEnd {
-                offset,
-                len_bytes,
-                end: self.len_bytes,
-            });
-        }
+        ReadError::check_range(offset, buf.len() as u64, self.len_bytes)?;
         let pages = self.pages.lock().unwrap();
         Self::each_page(offset, buf.len(), |page, within, range| {
             let part = &mut buf[range.clone()];

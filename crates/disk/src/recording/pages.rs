@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::device::ReadError;
-use crate::writable::{WriteError, inside};
+use crate::writable::WriteError;
 
 /// Small enough that a changed sector costs little, large enough that an image of some MiB has few of them.
 const PAGE: usize = 32 * 1024;
@@ -43,17 +43,7 @@ impl Pages {
     }
 
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let len_bytes = buf.len() as u64;
-        if offset
-            .checked_add(len_bytes)
-            .is_none_or(|past| past > self.len_bytes)
-        {
-            return Err(ReadError::PastEnd {
-                offset,
-                len_bytes,
-                end: self.len_bytes,
-            });
-        }
+        ReadError::check_range(offset, buf.len() as u64, self.len_bytes)?;
         let mut at = offset as usize;
         let mut rest = buf;
         while !rest.is_empty() {
@@ -68,7 +58,7 @@ impl Pages {
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
-        inside(offset, bytes.len() as u64, self.len_bytes)?;
+        WriteError::check_range(offset, bytes.len() as u64, self.len_bytes)?;
         let mut at = offset as usize;
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -17,17 +17,7 @@ impl BlockDevice for Laid {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let len_bytes = buf.len() as u64;
-        if offset
-            .checked_add(len_bytes)
-            .is_none_or(|past| past > self.len_bytes)
-        {
-            return Err(ReadError::PastEnd {
-                offset,
-                len_bytes,
-                end: self.len_bytes,
-            });
-        }
+        ReadError::check_range(offset, buf.len() as u64, self.len_bytes)?;
         buf.fill(0);
         for (start, bytes) in &self.parts {
             overlay(buf, offset, bytes, *start);
