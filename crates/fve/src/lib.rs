@@ -23,6 +23,7 @@ pub mod keys;
 mod layout;
 mod metadata;
 mod metadata_builder;
+mod overlay;
 pub mod protector;
 mod randomness;
 mod record;

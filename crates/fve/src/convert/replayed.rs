@@ -8,6 +8,7 @@ use super::Direction;
 use super::journal::{Journal, Pending};
 use crate::keys::FullVolumeEncryptionKey;
 use crate::metadata::{Conversion, Metadata};
+use crate::overlay::overlay;
 
 /// Finds out whether a conversion of ours broke off, and shows the volume as if it had ended its last steps; the number
 /// says how far it is converted then. `None` where the volume is as its metadata say.
@@ -60,14 +61,7 @@ impl BlockDevice for Replayed {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         self.device.read_at(offset, buf)?;
         for (at, bytes) in self.pending.writes() {
-            // The part of the one that lies on the other.
-            let start = at.max(offset);
-            let end = (at + bytes.len() as u64).min(offset + buf.len() as u64);
-            if start < end {
-                let len = (end - start) as usize;
-                let (from, to) = ((start - at) as usize, (start - offset) as usize);
-                buf[to..to + len].copy_from_slice(&bytes[from..from + len]);
-            }
+            overlay(buf, offset, bytes, at);
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use keyhaven_disk::{BlockDevice, Device, ReadError};
 
+use crate::overlay::overlay;
+
 /// Shows a device with the same bytes in the place of each metadata copy.
 #[derive(Debug)]
 pub(super) struct Preview {
@@ -21,13 +23,8 @@ impl BlockDevice for Preview {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         self.device.read_at(offset, buf)?;
-        let end = offset.saturating_add(buf.len() as u64);
         for start in self.offsets {
-            let (from, to) = (start.max(offset), (start + self.region.len() as u64).min(end));
-            if from < to {
-                let shown = &self.region[(from - start) as usize..(to - start) as usize];
-                buf[(from - offset) as usize..(to - offset) as usize].copy_from_slice(shown);
-            }
+            overlay(buf, offset, &self.region, start);
         }
         Ok(())
     }
