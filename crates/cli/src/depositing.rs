@@ -82,13 +82,20 @@ impl Deposited {
             (true, true) => Exit::Done,
         }
     }
-}
 
-impl Deposited {
-    /// Returns, for each place where nothing could be saved, why.
-    pub(crate) fn reasons(&self) -> Vec<String> {
+    /// Goes on only if every copy is there and opens the drive; `message` says what was not done because of that.
+    pub(crate) fn or_refuse(self, message: &str, context: &Context) -> Result<Self, CliError> {
+        let refused = match self.exit() {
+            Exit::Done => return Ok(self),
+            Exit::No => CliError::no(message),
+            _ => CliError::could_not(message),
+        };
+        // In a text they were told one by one.
+        if !context.ui.is_json() {
+            return Err(refused);
+        }
         let reason = |failure: &Failure| format!("{}: {}", failure.place, failure.reason);
-        self.failures.iter().map(reason).collect()
+        Err(self.failures.iter().map(reason).fold(refused, CliError::hint))
     }
 }
 

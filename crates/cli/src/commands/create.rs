@@ -294,24 +294,8 @@ impl Create {
             with_startup_keys: false,
         };
         let deposited = self.places.save(&deposit, places, context)?;
-        match deposited.exit() {
-            Exit::Done => Ok(Some(deposited)),
-            exit => {
-                let message =
-                    "the recovery key could not be saved and proven everywhere, so nothing was made";
-                let refused = match exit {
-                    Exit::No => CliError::no(message),
-                    _ => CliError::could_not(message),
-                };
-                // At a terminal they were told one by one.
-                let reasons = if context.ui.is_json() {
-                    deposited.reasons()
-                } else {
-                    Vec::new()
-                };
-                Err(reasons.into_iter().fold(refused, CliError::hint))
-            }
-        }
+        let message = "the recovery key could not be saved and proven everywhere, so nothing was made";
+        deposited.or_refuse(message, context).map(Some)
     }
 
     fn write(

@@ -293,18 +293,7 @@ impl Encrypt {
         };
         let deposited = self.places.save(&deposit, places, context)?;
         let message = "the recovery key could not be saved and proven everywhere, so nothing was encrypted";
-        let refused = match deposited.exit() {
-            Exit::Done => return Ok(()),
-            Exit::No => CliError::no(message),
-            _ => CliError::could_not(message),
-        };
-        // In a text they were told one by one.
-        let reasons = if context.ui.is_json() {
-            deposited.reasons()
-        } else {
-            Vec::new()
-        };
-        Err(reasons.into_iter().fold(refused, CliError::hint))
+        deposited.or_refuse(message, context).map(drop)
     }
 }
 
