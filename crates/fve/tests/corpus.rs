@@ -1,20 +1,24 @@
 //! Every real volume with every secret it is known to have: does it unlock, is the plaintext what others found, and
 //! does its metadata give the recovery keys that its makers published?
 
+mod published;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use keyhaven_crypto::{Secret, SecretBytes, SecretText};
 use keyhaven_disk::{BlockDevice, Device, ReadError};
-use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
+use keyhaven_fve::keys::{Password, VolumeMasterKey};
 use keyhaven_fve::{
     Credential, DataError, Integrity, OpenError, OpenOptions, RecordKey, UnlockError, Unlocked,
     UnlockedVolume, Volume, unwatched,
 };
-use keyhaven_testkit::corpus::{self, SecretKind};
+use keyhaven_testkit::corpus;
 use keyhaven_testkit::{copy_of, patch};
 use sha2::{Digest, Sha256};
+
+use published::credential;
 
 /// Volumes whose record of encrypted chunks was wiped by those who published them: what they hold cannot be known.
 const WITHOUT_CHUNK_RECORD: [&str; 3] = [
@@ -33,20 +37,6 @@ fn options_for(name: &str) -> OpenOptions {
     OpenOptions {
         ignore_checksums: name == "dfvfs-bdetogo",
         ..OpenOptions::default()
-    }
-}
-
-fn credential(volume: &corpus::Volume, secret: &corpus::Secret) -> Credential {
-    match secret.kind {
-        SecretKind::Password => Credential::Password(Password::new(SecretText::copy_of(&secret.value))),
-        SecretKind::Recovery => {
-            Credential::RecoveryPassword(RecoveryPassword::parse(&secret.value).expect("a published key"))
-        }
-        SecretKind::Bek => {
-            let bytes = std::fs::read(volume.secret_path(secret)).expect("a published file");
-            Credential::ExternalKey(ExternalKey::from_bek(&bytes).expect("a published key file"))
-        }
-        SecretKind::Clear => Credential::ClearKey,
     }
 }
 

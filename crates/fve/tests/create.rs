@@ -20,6 +20,7 @@ use keyhaven_fve::{
     ProtectorKind, RecordKey, Unlocked, Volume, VolumeFormat, VolumeState, unwatched,
 };
 use keyhaven_testkit::corpus::{self, SecretKind};
+use keyhaven_testkit::numbers;
 use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
@@ -91,21 +92,6 @@ impl WritableDevice for Medium {
     }
 
     fn flush(&self) -> Result<(), WriteError> {
-        Ok(())
-    }
-}
-
-/// A run of bytes without a pattern, the same for the same seed (splitmix64).
-fn numbers(seed: u64) -> impl FnMut(&mut [u8]) -> io::Result<()> {
-    let mut state = seed;
-    move |bytes| {
-        for byte in bytes {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = state;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            *byte = (mixed ^ (mixed >> 31)) as u8;
-        }
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 //! file system's boot sector inside, for the size that it gives.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -16,7 +15,7 @@ use keyhaven_fve::create::{NewProtector, NewVolume};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
 use keyhaven_fve::{Credential, EncryptionMethod, OpenOptions, RecordKey, UnlockedVolume, Volume, unwatched};
-use keyhaven_testkit::{sha256_of, tool};
+use keyhaven_testkit::{numbers, sha256_of, tool};
 use tempfile::TempDir;
 
 /// Little more than the least that a volume can have.
@@ -36,24 +35,9 @@ struct Made {
     vmk: VolumeMasterKey,
 }
 
-/// Fills bytes with numbers without a pattern (splitmix64), eight at a time.
-fn fill(state: &mut u64, bytes: &mut [u8]) {
-    for chunk in bytes.chunks_mut(8) {
-        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = *state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
-    }
-}
-
 /// Makes a volume that a password, a recovery key and a key file open, or a clear key alone.
 fn make(method: EncryptionMethod, sector_size: SectorSize, has_clear_key: bool) -> Made {
-    let mut state = u64::from(method.code());
-    let random = &mut |bytes: &mut [u8]| -> io::Result<()> {
-        fill(&mut state, bytes);
-        Ok(())
-    };
+    let random = &mut numbers(u64::from(method.code()));
     let mut new = NewVolume::new(LEN as u64, method, CREATED);
     new.sector_size = sector_size;
     new.description = "KEYHAVEN Judged".to_owned();
@@ -88,7 +72,7 @@ fn make(method: EncryptionMethod, sector_size: SectorSize, has_clear_key: bool) 
     }
 
     let mut content = vec![0; LEN];
-    fill(&mut state, &mut content);
+    random(&mut content).expect("numbers");
     content[..512].copy_from_slice(&ntfs_boot_sector(sector_size));
     for range in prepared.placement().reserved() {
         content[range.start as usize..range.end as usize].fill(0);

@@ -1,7 +1,8 @@
 //! The rules hold on real volumes and on ours, and every rule fails on a volume made for it.
 
+mod published;
+
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 
 use keyhaven_crypto::{SecretBytes, SecretText};
@@ -12,13 +13,16 @@ use keyhaven_fve::edit::{Edit, Unrenewable};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::format::block::InformationBlock;
 use keyhaven_fve::format::datum::{Datum, SealedDatum, Utf16, Value, key_type, kind, role};
-use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
+use keyhaven_fve::keys::{Password, RecoveryPassword, VolumeMasterKey};
 use keyhaven_fve::{
     Credential, EncryptionMethod, Guid, MetadataBuilder, OpenOptions, SavedMetadata, Unlocked, Volume, rules,
     unwatched,
 };
-use keyhaven_testkit::corpus::{self, SecretKind};
+use keyhaven_testkit::corpus;
+use keyhaven_testkit::numbers;
 use proptest::prelude::*;
+
+use published::credential;
 
 /// 24 November 2026.
 const CREATED: FileTime = FileTime(134_400_096_123_456_789);
@@ -41,20 +45,6 @@ fn lenient(scan: bool) -> OpenOptions {
         ignore_checksums: true,
         scan,
         ..OpenOptions::default()
-    }
-}
-
-fn credential(volume: &corpus::Volume, secret: &corpus::Secret) -> Credential {
-    match secret.kind {
-        SecretKind::Password => Credential::Password(Password::new(SecretText::copy_of(&secret.value))),
-        SecretKind::Recovery => {
-            Credential::RecoveryPassword(RecoveryPassword::parse(&secret.value).expect("a published key"))
-        }
-        SecretKind::Bek => {
-            let bytes = std::fs::read(volume.secret_path(secret)).expect("a published file");
-            Credential::ExternalKey(ExternalKey::from_bek(&bytes).expect("a published key file"))
-        }
-        SecretKind::Clear => Credential::ClearKey,
     }
 }
 
@@ -84,21 +74,6 @@ fn real_volumes_keep_them() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// A run of bytes without a pattern (splitmix64).
-fn numbers(seed: u64) -> impl FnMut(&mut [u8]) -> io::Result<()> {
-    let mut state = seed;
-    move |bytes| {
-        for byte in bytes {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = state;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            *byte = (mixed ^ (mixed >> 31)) as u8;
-        }
-        Ok(())
-    }
 }
 
 /// A volume of ours with every way in.

@@ -2,12 +2,12 @@
 //!
 //! The images themselves are never touched: changed sectors live in memory.
 
+mod published;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use keyhaven_crypto::SecretText;
 use keyhaven_disk::{BlockDevice, Device, ReadError, Writable, WritableDevice, WriteError};
-use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword};
 use keyhaven_fve::{Credential, NotWritable, OpenOptions, Volume, WritableVolume, unwatched};
 use keyhaven_testkit::corpus::{self, SecretKind};
 
@@ -74,21 +74,12 @@ impl WritableDevice for Overlay {
     }
 }
 
+/// Returns the first secret of a kind that people have.
 fn credential(volume: &corpus::Volume) -> Option<Credential> {
-    if let Some(password) = volume.secret(SecretKind::Password) {
-        return Some(Credential::Password(Password::new(SecretText::copy_of(password))));
-    }
-    if let Some(key) = volume.secret(SecretKind::Recovery) {
-        let key = RecoveryPassword::parse(key).expect("a published key");
-        return Some(Credential::RecoveryPassword(key));
-    }
-    let file = volume
-        .all_secrets()
-        .find(|secret| secret.kind == SecretKind::Bek)?;
-    let bytes = std::fs::read(volume.secret_path(file)).expect("a published file");
-    Some(Credential::ExternalKey(
-        ExternalKey::from_bek(&bytes).expect("a published key file"),
-    ))
+    let secret = [SecretKind::Password, SecretKind::Recovery, SecretKind::Bek]
+        .into_iter()
+        .find_map(|kind| volume.all_secrets().find(|secret| secret.kind == kind))?;
+    Some(published::credential(volume, secret))
 }
 
 /// Opens a corpus volume to be written.

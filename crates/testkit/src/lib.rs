@@ -21,8 +21,10 @@
 pub mod corpus;
 mod image;
 pub mod kernel;
+mod numbers;
 mod skip;
 pub mod tool;
 mod unpack;
 
 pub use image::{copy_of, patch, sha256_of};
+pub use numbers::numbers;

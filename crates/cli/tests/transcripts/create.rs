@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::process::{Command, Output};
 
-use keyhaven_testkit::{kernel, tool};
+use keyhaven_testkit::tool;
 
 use crate::desk::Desk;
+use crate::loop_device::LoopDevice;
 use crate::transcript::Transcript;
 
 const PASSWORD: &str = "correct horse battery";
@@ -561,30 +561,6 @@ fn what_is_killed_leaves_a_whole_drive_or_none() {
     assert!(none + some == 24 && none > 0, "{none} {some}");
 }
 
-/// A loop device over a new file.
-struct Loop(String);
-
-impl Loop {
-    fn over(path: &Path, sector_size: &str) -> Option<Self> {
-        if !kernel::has_loop_devices() {
-            return None;
-        }
-        let losetup = tool::find("losetup")?;
-        let output = succeeds(
-            Command::new(losetup)
-                .args(["--find", "--show", "--sector-size", sector_size])
-                .arg(path),
-        );
-        Some(Self(String::from_utf8(output.stdout).unwrap().trim().to_owned()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
-}
-
 #[test]
 fn a_device_is_written_over_only_on_purpose() {
     if !has_tools(&["mkfs.exfat"]) {
@@ -593,7 +569,7 @@ fn a_device_is_written_over_only_on_purpose() {
     let desk = Desk::new();
     let old = vec![0xEE; 32 << 20];
     desk.write("disk", &old);
-    let Some(device) = Loop::over(&desk.path("disk"), "4096") else {
+    let Some(device) = LoopDevice::over(&desk.path("disk"), "4096") else {
         return;
     };
     let place = format!("file:{}/", desk.arg("keys"));
@@ -635,7 +611,7 @@ fn a_drive_in_use_is_left_alone() {
     }
     let desk = Desk::new();
     desk.write("disk", vec![0; 32 << 20]);
-    let Some(device) = Loop::over(&desk.path("disk"), "512") else {
+    let Some(device) = LoopDevice::over(&desk.path("disk"), "512") else {
         return;
     };
     succeeds(Command::new("mke2fs").args(["-q", &device.0]));

@@ -8,6 +8,7 @@ use keyhaven_testkit::corpus::{self, SecretKind, Volume};
 use keyhaven_testkit::{copy_of, sha256_of};
 
 use crate::desk::{Desk, image};
+use crate::loop_device::LoopDevice;
 
 /// Exports with the first secret that the manifest lists.
 fn export(desk: &Desk, volume: &Volume, arguments: &[&str]) -> crate::transcript::Transcript {
@@ -257,31 +258,6 @@ fn what_was_never_written_takes_no_room_when_that_is_asked() {
     }
 }
 
-/// A loop device over a new file.
-struct Loop(String);
-
-impl Loop {
-    fn over(path: &std::path::Path) -> Option<Self> {
-        if !keyhaven_testkit::kernel::has_loop_devices() {
-            return None;
-        }
-        let losetup = keyhaven_testkit::tool::find("losetup")?;
-        let output = Command::new(losetup)
-            .args(["--find", "--show"])
-            .arg(path)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        Some(Self(String::from_utf8(output.stdout).unwrap().trim().to_owned()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
-}
-
 #[test]
 fn a_device_is_written_over_only_on_purpose() {
     let Some(volume) = corpus::volume_or_skip("cs-aes-cbc-128") else {
@@ -292,7 +268,7 @@ fn a_device_is_written_over_only_on_purpose() {
     let file = File::create(desk.path("disk.img")).unwrap();
     file.set_len(len).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xEE; 4096], len - 4096).unwrap();
-    let Some(device) = Loop::over(&desk.path("disk.img")) else {
+    let Some(device) = LoopDevice::over(&desk.path("disk.img"), "512") else {
         return;
     };
 
@@ -301,7 +277,9 @@ fn a_device_is_written_over_only_on_purpose() {
     assert!(refused.stderr.contains("`--overwrite`"), "{refused:#?}");
 
     let drive = copy_of(volume.image());
-    let Some(itself) = Loop::over(&drive) else { return };
+    let Some(itself) = LoopDevice::over(&drive, "512") else {
+        return;
+    };
     let secret = volume.all_secrets().next().expect("the manifest lists one");
     let drive = drive.to_str().expect("a plain name");
     let refused = desk

@@ -15,6 +15,7 @@ mod journeys;
 mod key_check;
 mod killed;
 mod leaks;
+mod loop_device;
 mod made_volume;
 #[cfg(target_os = "linux")]
 mod mounts;

@@ -1,6 +1,5 @@
 //! A small volume on a recording medium, and what tests do with it all the time.
 
-use std::io;
 use std::sync::Arc;
 
 use keyhaven_crypto::{Secret, SecretText};
@@ -14,25 +13,11 @@ use keyhaven_fve::{
     Credential, EncryptionMethod, OpenOptions, RecordKey, RecoveryRecord, UnlockError, Unlocked, Volume,
     unwatched,
 };
+use keyhaven_testkit::numbers;
 
 pub(crate) const LEN_BYTES: u64 = 64 << 20;
 /// 24 November 2026, with steps finer than a millisecond.
 pub(crate) const CREATED: FileTime = FileTime(134_400_096_123_456_789);
-
-/// A run of bytes without a pattern, the same for the same seed (splitmix64).
-pub(crate) fn numbers(seed: u64) -> impl FnMut(&mut [u8]) -> io::Result<()> {
-    let mut state = seed;
-    move |bytes| {
-        for byte in bytes {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = state;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            *byte = (mixed ^ (mixed >> 31)) as u8;
-        }
-        Ok(())
-    }
-}
 
 /// Returns a moment so many seconds after the volume was made.
 pub(crate) fn later(seconds: u64) -> FileTime {

@@ -4,9 +4,10 @@ use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::edit::{Edit, Unrenewable};
 use keyhaven_fve::keys::RecoveryPassword;
 use keyhaven_fve::{Credential, Integrity, ProtectorKind, VolumeState};
+use keyhaven_testkit::numbers;
 
 use crate::bed::{
-    Made, assert_whole, credential_of, edit, later, make, numbers, open, password, unlock, vmk_credential,
+    Made, assert_whole, credential_of, edit, later, make, open, password, unlock, vmk_credential,
 };
 
 fn kinds(made: &Made) -> Vec<ProtectorKind> {

@@ -10,9 +10,10 @@ use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::edit::{Edit, Unrenewable};
 use keyhaven_fve::format::block::InformationBlock;
 use keyhaven_fve::{Credential, Guid, ProtectorKind, VolumeState};
+use keyhaven_testkit::numbers;
 
 use crate::bed::{
-    Made, assert_whole, credential_of, later, make, numbers, open, password, regions, unlock, vmk_credential,
+    Made, assert_whole, credential_of, later, make, open, password, regions, unlock, vmk_credential,
 };
 
 /// How many states of one edit are looked at.

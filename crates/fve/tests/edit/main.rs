@@ -5,6 +5,8 @@ mod bed;
 mod changes;
 mod crashes;
 mod nonces;
+#[path = "../published/mod.rs"]
+mod published;
 mod refusals;
 mod saved;
 mod windows;

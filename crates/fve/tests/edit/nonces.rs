@@ -8,9 +8,10 @@ use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::edit::{Edit, Unrenewable};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::format::datum::{Datum, Value};
+use keyhaven_testkit::numbers;
 use proptest::prelude::*;
 
-use crate::bed::{CREATED, credential_of, make, numbers, open};
+use crate::bed::{CREATED, credential_of, make, open};
 
 /// What happens to a volume.
 #[derive(Debug, Clone, Copy)]

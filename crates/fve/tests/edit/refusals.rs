@@ -6,8 +6,9 @@ use keyhaven_disk::{BlockDevice, WritableDevice, recording::Recorder};
 use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::edit::{Edit, EditError};
 use keyhaven_fve::{Credential, Guid, MetadataError, OpenOptions, Volume, unwatched};
+use keyhaven_testkit::numbers;
 
-use crate::bed::{Made, assert_whole, credential_of, edit, later, make, numbers, open, password, unlock};
+use crate::bed::{Made, assert_whole, credential_of, edit, later, make, open, password, unlock};
 
 #[test]
 fn the_last_way_in_stays_but_while_protection_is_suspended() {

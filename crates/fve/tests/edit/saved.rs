@@ -6,9 +6,10 @@ use keyhaven_disk::WritableDevice;
 use keyhaven_disk::recording::Recorder;
 use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::{NotSavedMetadata, OpenOptions, RestoreError, SavedMetadata, Volume, unwatched};
+use keyhaven_testkit::numbers;
 use proptest::prelude::*;
 
-use crate::bed::{Made, assert_whole, credential_of, edit, later, make, numbers, open, regions, unlock};
+use crate::bed::{Made, assert_whole, credential_of, edit, later, make, open, regions, unlock};
 
 fn saved(made: &Made) -> SavedMetadata {
     let bytes = SavedMetadata::take(&open(&made.medium), later(9))

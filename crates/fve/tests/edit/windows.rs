@@ -11,12 +11,12 @@ use keyhaven_crypto::SecretText;
 use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::edit::{Edit, EditError, Unrenewable};
 use keyhaven_fve::format::FileTime;
-use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword};
+use keyhaven_fve::keys::{Password, RecoveryPassword};
 use keyhaven_fve::{Credential, Guid, Integrity, OpenOptions, ProtectorKind, RecordKey, Volume, unwatched};
 use keyhaven_testkit::corpus::{self, SecretKind};
-use keyhaven_testkit::{copy_of, tool};
+use keyhaven_testkit::{copy_of, numbers, tool};
 
-use crate::bed::numbers;
+use crate::published::credential;
 
 /// 24 November 2026.
 const NOW: FileTime = FileTime(134_400_096_123_456_789);
@@ -25,20 +25,6 @@ const NEW_PASSWORD: &str = "vermilion ladder";
 fn open(image: &Path) -> Volume {
     let device = keyhaven_disk::open(image).expect("the image opens");
     Volume::open(device, &OpenOptions::default(), &mut unwatched).expect("a volume")
-}
-
-fn credential(volume: &corpus::Volume, secret: &corpus::Secret) -> Credential {
-    match secret.kind {
-        SecretKind::Password => Credential::Password(Password::new(SecretText::copy_of(&secret.value))),
-        SecretKind::Recovery => {
-            Credential::RecoveryPassword(RecoveryPassword::parse(&secret.value).expect("a published key"))
-        }
-        SecretKind::Bek => {
-            let bytes = std::fs::read(volume.secret_path(secret)).expect("a published file");
-            Credential::ExternalKey(ExternalKey::from_bek(&bytes).expect("a published key file"))
-        }
-        SecretKind::Clear => Credential::ClearKey,
-    }
 }
 
 fn edit<T>(image: &Path, key: &Credential, change: impl FnOnce(&mut Edit) -> Result<T, EditError>) -> T {
