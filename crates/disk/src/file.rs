@@ -10,6 +10,7 @@ use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::{BlockDevice, Device, ReadError};
 use crate::direct::DirectFile;
@@ -31,13 +32,7 @@ pub fn open(path: &Path) -> Result<Device, OpenError> {
 /// # Errors
 /// See [`OpenError`].
 pub fn open_uncached(path: &Path) -> Result<Device, OpenError> {
-    let device = FileDevice::open(path)?;
-    #[cfg(target_os = "linux")]
-    {
-        // A hint; where it is not taken the cache answers.
-        let _ = rustix::fs::fadvise(&device.file, 0, None, rustix::fs::Advice::DontNeed);
-    }
-    Ok(Arc::new(device))
+    Ok(Arc::new(FileDevice::open_uncached(path)?))
 }
 
 /// An image file or a block device that can be read at any position.
@@ -47,7 +42,8 @@ pub struct FileDevice {
     /// The same past the page cache, for long reads of block devices.
     direct: Option<DirectFile>,
     path: PathBuf,
-    len_bytes: u64,
+    /// Only a file that an image grows in changes it.
+    len_bytes: AtomicU64,
     sector_size: u32,
     is_block_device: bool,
 }
@@ -70,8 +66,33 @@ impl FileDevice {
         Ok(device)
     }
 
+    /// Opens `path` to be read back, as [`open_uncached`] does.
+    pub(crate) fn open_uncached(path: &Path) -> Result<Self, OpenError> {
+        let device = Self::open(path)?;
+        #[cfg(target_os = "linux")]
+        {
+            // A hint; where it is not taken the cache answers.
+            let _ = rustix::fs::fadvise(&device.file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+        Ok(device)
+    }
+
     /// Opens `path` with `open`, which is told what kind of file it is.
     pub(crate) fn open_with(
+        path: &Path,
+        open: impl FnOnce(&Path, FileType) -> Result<File, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let device = Self::open_even_empty(path, open)?;
+        if device.len_bytes() == 0 {
+            return Err(OpenError::Empty {
+                path: path.to_owned(),
+            });
+        }
+        Ok(device)
+    }
+
+    /// Opens `path` as [`open_with`](Self::open_with) does, also a file that has no bytes yet.
+    pub(crate) fn open_even_empty(
         path: &Path,
         open: impl FnOnce(&Path, FileType) -> Result<File, OpenError>,
     ) -> Result<Self, OpenError> {
@@ -86,11 +107,6 @@ impl FileDevice {
 
         let is_block_device = is_block_device(metadata.file_type());
         let len_bytes = length(&mut file, &metadata, is_block_device).map_err(named)?;
-        if len_bytes == 0 {
-            return Err(OpenError::Empty {
-                path: path.to_owned(),
-            });
-        }
         let sector_size = if is_block_device {
             logical_sector_size(&file)
         } else {
@@ -100,7 +116,7 @@ impl FileDevice {
             file,
             direct: None,
             path: path.to_owned(),
-            len_bytes,
+            len_bytes: AtomicU64::new(len_bytes),
             sector_size,
             is_block_device,
         })
@@ -123,6 +139,11 @@ impl FileDevice {
         &self.file
     }
 
+    /// Notes that the file has become longer.
+    pub(crate) fn has_grown_to(&self, len_bytes: u64) {
+        self.len_bytes.fetch_max(len_bytes, Ordering::AcqRel);
+    }
+
     /// Returns whether this is a block device of this computer, not an image file.
     #[must_use]
     pub fn is_block_device(&self) -> bool {
@@ -132,7 +153,7 @@ impl FileDevice {
 
 impl BlockDevice for FileDevice {
     fn len_bytes(&self) -> u64 {
-        self.len_bytes
+        self.len_bytes.load(Ordering::Acquire)
     }
 
     fn sector_size(&self) -> u32 {
@@ -141,7 +162,7 @@ impl BlockDevice for FileDevice {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let len_bytes = buf.len() as u64;
-        ReadError::check_range(offset, len_bytes, self.len_bytes)?;
+        ReadError::check_range(offset, len_bytes, self.len_bytes())?;
         if let Some(direct) = &self.direct
             && direct.read_exact(offset, buf)
         {
@@ -176,14 +197,12 @@ impl BlockDevice for FileDevice {
     }
 
     fn hole_at(&self, offset: u64, len: u64) -> u64 {
-        if self.is_block_device || offset >= self.len_bytes {
+        let len_bytes = self.len_bytes();
+        if self.is_block_device || offset >= len_bytes {
             return 0;
         }
-        let next_data = next_stored_byte(&self.file, offset, self.len_bytes);
-        next_data
-            .saturating_sub(offset)
-            .min(len)
-            .min(self.len_bytes - offset)
+        let next_data = next_stored_byte(&self.file, offset, len_bytes);
+        next_data.saturating_sub(offset).min(len).min(len_bytes - offset)
     }
 }
 
@@ -319,7 +338,7 @@ pub(crate) fn is_block_device(file_type: FileType) -> bool {
 }
 
 #[cfg(not(unix))]
-fn is_block_device(_: FileType) -> bool {
+pub(crate) fn is_block_device(_: FileType) -> bool {
     false
 }
 

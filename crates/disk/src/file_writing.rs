@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::container::Growing;
 use crate::device::{BlockDevice, ReadError};
 use crate::file::{FileDevice, OpenError, is_block_device};
 use crate::writable::{Writable, WritableDevice, WriteError};
@@ -21,7 +22,8 @@ pub fn open_writable(path: &Path) -> Result<Writable, OpenError> {
     Ok(Arc::new(WritableFile::open(path)?))
 }
 
-/// An image file or a block device that can be read and written at any position. It keeps its length.
+/// An image file or a block device that can be read and written at any position. It keeps its length
+/// unless it is told to [grow](Growing::grow).
 #[derive(Debug)]
 pub struct WritableFile {
     device: FileDevice,
@@ -39,6 +41,38 @@ impl WritableFile {
             device: FileDevice::open_with(path, open_for_writing)?,
             has_lost_writes: AtomicBool::new(false),
         })
+    }
+
+    /// Opens a file that may have no bytes yet.
+    pub(crate) fn open_empty(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self {
+            device: FileDevice::open_even_empty(path, open_for_writing)?,
+            has_lost_writes: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns the same, to be read.
+    pub(crate) fn device(&self) -> &FileDevice {
+        &self.device
+    }
+}
+
+impl Growing for WritableFile {
+    fn grow(&self, len_bytes: u64) -> Result<(), WriteError> {
+        let before = self.len_bytes();
+        if len_bytes <= before {
+            return Ok(());
+        }
+        self.device
+            .file()
+            .set_len(len_bytes)
+            .map_err(|source| WriteError::Io {
+                offset: before,
+                len_bytes: len_bytes - before,
+                source,
+            })?;
+        self.device.has_grown_to(len_bytes);
+        Ok(())
     }
 }
 

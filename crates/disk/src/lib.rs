@@ -12,6 +12,7 @@
 mod aligned;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod container;
 pub mod content;
 pub mod copy;
 mod device;
