@@ -9,7 +9,6 @@
 //!
 //! A format is a file here and a line in [`ALL`].
 
-mod cache;
 mod error;
 mod growing;
 mod neighbours;
@@ -26,7 +25,6 @@ use crate::file::{FileDevice, OpenError};
 use crate::file_writing::WritableFile;
 use crate::writable::Writable;
 
-pub(crate) use cache::{Cache, CachedReads};
 pub use error::ContainerError;
 pub use growing::Growing;
 pub use neighbours::Neighbours;
