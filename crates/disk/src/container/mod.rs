@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use uuid::Uuid;
+
 use crate::device::{BlockDevice, Device};
 use crate::file::{FileDevice, OpenError};
 use crate::file_writing::WritableFile;
@@ -76,6 +78,20 @@ pub(crate) struct Opened {
     pub(crate) title: String,
     /// What a person should know about it, as whole clauses; empty as a rule.
     pub(crate) notes: Vec<String>,
+    /// By which identifier images that build on it name it, if they do.
+    pub(crate) id: Option<Uuid>,
+}
+
+impl Opened {
+    /// Makes one of which there is nothing more to say.
+    pub(crate) fn new(device: Device, title: impl Into<String>) -> Self {
+        Self {
+            device,
+            title: title.into(),
+            notes: Vec::new(),
+            id: None,
+        }
+    }
 }
 
 /// The same, of a file that may be changed.
@@ -112,6 +128,8 @@ pub struct Container {
     pub title: String,
     /// What a person should know about it, as whole clauses: "it ends early".
     pub notes: Vec<String>,
+    /// By which identifier images that build on it name it, if they do.
+    pub id: Option<Uuid>,
 }
 
 /// Which format a file is taken for.
@@ -213,6 +231,7 @@ fn open_device(
             format,
             title: opened.title,
             notes: opened.notes,
+            id: opened.id,
         }),
     })
 }
@@ -254,6 +273,7 @@ pub fn open_writable(
             format,
             title: opened.title,
             notes: opened.notes,
+            id: None,
         }),
     })
 }
