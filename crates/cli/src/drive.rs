@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
+use keyhaven_disk::container::{Container, Format};
 use keyhaven_disk::content::{self, Content};
 use keyhaven_disk::partition::{self, Partition, PartitionTable, TableKind};
 use keyhaven_disk::{Device, ReadError, Writable};
@@ -13,7 +14,7 @@ use keyhaven_fve::{CopyProblem, OpenError, OpenOptions, Volume};
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::medium::Medium;
+use crate::medium::{self, Medium};
 
 /// The arguments by which a verb takes a drive.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub(crate) struct DriveArgs {
     pub(crate) metadata: MetadataArgs,
 }
 
-/// How damaged metadata are treated.
+/// How a drive is read, where that is not plain.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MetadataArgs {
     /// Use this copy of the drive's metadata and no other
@@ -36,9 +37,18 @@ pub(crate) struct MetadataArgs {
     /// Use metadata whose checksums are wrong, for damaged or edited drives
     #[arg(long)]
     ignore_checksums: bool,
+
+    /// Take DRIVE for this kind of image file (raw, vhd, vhdx, …) and not for what its content shows
+    #[arg(long, value_name = "FORMAT", value_parser = medium::image_format)]
+    image_format: Option<Format>,
 }
 
 impl MetadataArgs {
+    /// Returns what image files are taken for.
+    pub(crate) fn format(&self) -> Format {
+        self.image_format.unwrap_or_default()
+    }
+
     fn options(&self, scan: bool) -> OpenOptions {
         OpenOptions {
             ignore_checksums: self.ignore_checksums,
@@ -57,6 +67,8 @@ pub(crate) struct Drive {
     pub(crate) volume: Volume,
     /// What it lies on, to be written; only where it was opened for that.
     pub(crate) writable: Option<Writable>,
+    /// The image file format that it lies in, if it does.
+    pub(crate) container: Option<Container>,
 }
 
 impl Drive {
@@ -65,6 +77,7 @@ impl Drive {
             name,
             volume,
             writable: medium.writable,
+            container: medium.container,
         }
     }
 }
@@ -99,16 +112,12 @@ impl DriveArgs {
     }
 
     /// Finds the device or partition itself, whatever is on it, and what to call it.
-    pub(crate) fn medium(
-        &self,
-        open: fn(&Path) -> Result<Medium, CliError>,
-        context: &Context,
-    ) -> Result<(String, Medium), CliError> {
+    pub(crate) fn medium(&self, open: OpenMedium, context: &Context) -> Result<(String, Medium), CliError> {
         let Some((path, number)) = split_partition(&self.drive) else {
             let path = Path::new(&self.drive);
-            return Ok((path.display().to_string(), open(path)?));
+            return Ok((path.display().to_string(), open(path, self.metadata.format())?));
         };
-        let disk = open(&path)?;
+        let disk = open(&path, self.metadata.format())?;
         let partition = read_table(&disk.device, &path)?.and_then(|table| {
             for warning in &table.warnings {
                 context.ui.warn(&format!("`{}`: {warning}", path.display()));
@@ -125,7 +134,7 @@ impl DriveArgs {
     fn open_with(
         &self,
         metadata: &MetadataArgs,
-        open: fn(&Path) -> Result<Medium, CliError>,
+        open: OpenMedium,
         context: &Context,
     ) -> Result<Drive, CliError> {
         let opening = Opening {
@@ -151,15 +160,18 @@ fn split_partition(drive: &OsStr) -> Option<(PathBuf, u32)> {
     Some((PathBuf::from(path), number.parse().ok()?))
 }
 
+/// Opens a path to be read, or to be changed.
+type OpenMedium = fn(&Path, Format) -> Result<Medium, CliError>;
+
 struct Opening<'a> {
     metadata: &'a MetadataArgs,
-    open: fn(&Path) -> Result<Medium, CliError>,
+    open: OpenMedium,
     context: &'a Context,
 }
 
 impl Opening<'_> {
     fn partition(&self, path: &Path, number: u32) -> Result<Drive, CliError> {
-        let disk = (self.open)(path)?;
+        let disk = (self.open)(path, self.metadata.format())?;
         let name = path.display();
         let Some(table) = read_table(&disk.device, path)? else {
             return Err(CliError::could_not(format!(
@@ -183,7 +195,7 @@ impl Opening<'_> {
     }
 
     fn device(&self, path: &Path) -> Result<Drive, CliError> {
-        let medium = (self.open)(path)?;
+        let medium = (self.open)(path, self.metadata.format())?;
         let name = path.display().to_string();
         if let Some(volume) = self.quick(&medium.device, &name)? {
             return Ok(Drive::new(name, volume, medium));

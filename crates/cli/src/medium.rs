@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use keyhaven_disk::container::{self, Container, ContainerError, Format, ImageError, Spec};
 use keyhaven_disk::partition::Partition;
 use keyhaven_disk::{Device, OpenError, Writable};
 
 use crate::error::CliError;
+use crate::randomness;
 
 /// A device, and the same to be written where it was opened for that.
 #[derive(Debug, Clone)]
@@ -14,24 +16,29 @@ pub(crate) struct Medium {
     pub(crate) device: Device,
     /// To be written.
     pub(crate) writable: Option<Writable>,
+    /// The image file format that it lies in, if it does.
+    pub(crate) container: Option<Container>,
 }
 
 impl Medium {
     /// Opens a device or image file to be read, with the next step where it cannot be.
-    pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
-        let device = keyhaven_disk::open(path).map_err(|error| refusal(&error, path))?;
+    pub(crate) fn open(path: &Path, format: Format) -> Result<Self, CliError> {
+        let image = container::open(path, format).map_err(|error| refusal(&error, path))?;
         Ok(Self {
-            device,
+            device: image.device,
             writable: None,
+            container: image.container,
         })
     }
 
     /// Opens a device or image file to be changed, which nobody else may do meanwhile.
-    pub(crate) fn open_writable(path: &Path) -> Result<Self, CliError> {
-        let writable = keyhaven_disk::open_writable(path).map_err(|error| refusal(&error, path))?;
+    pub(crate) fn open_writable(path: &Path, format: Format) -> Result<Self, CliError> {
+        let image = container::open_writable(path, format, &mut randomness::of_the_system)
+            .map_err(|error| refusal(&error, path))?;
         Ok(Self {
-            device: writable.clone(),
-            writable: Some(writable),
+            device: image.device.clone(),
+            writable: Some(image.device),
+            container: image.container,
         })
     }
 
@@ -41,20 +48,60 @@ impl Medium {
             None => Self {
                 device: partition.device(&self.device),
                 writable: None,
+                container: self.container.clone(),
             },
             Some(disk) => {
                 let writable = partition.writable_device(disk);
                 Self {
                     device: writable.clone(),
                     writable: Some(writable),
+                    container: self.container.clone(),
                 }
             }
         }
     }
 }
 
-fn refusal(error: &OpenError, path: &Path) -> CliError {
+/// Reads what `--image-format` was given.
+pub(crate) fn image_format(name: &str) -> Result<Format, String> {
+    if name.eq_ignore_ascii_case("raw") {
+        return Ok(Format::Raw);
+    }
+    Spec::named(name).map(Format::Of).ok_or_else(|| {
+        let names: Vec<&str> = container::ALL.iter().map(|format| format.name).collect();
+        format!("expected raw or one of {}", names.join(", "))
+    })
+}
+
+fn refusal(error: &ImageError, path: &Path) -> CliError {
     let refused = CliError::could_not("cannot use the drive").because(error);
+    match error {
+        ImageError::File(error) => file_hint(refused, error, path),
+        ImageError::Container { source, .. } => container_hint(refused, source),
+        _ => refused,
+    }
+}
+
+fn container_hint(refused: CliError, error: &ContainerError) -> CliError {
+    match error {
+        ContainerError::Escape { .. } | ContainerError::Neighbour { .. } => refused.hint(
+            "put the file that it names into the same folder, or make one image of all with \
+             `qemu-img convert`",
+        ),
+        ContainerError::OtherParent { .. } => {
+            refused.hint("put the right one into the same folder; the one there may have been changed since")
+        }
+        ContainerError::ReadOnly { .. } => refused.hint(
+            "it can be read; `qemu-img convert -O vhdx` or `-O raw` makes an image of it that can be changed",
+        ),
+        ContainerError::Damaged { .. } | ContainerError::Read { .. } => refused
+            .hint("if it is a copy, get the whole of it again")
+            .hint("`--image-format raw` takes the file as it is, and `keyhaven` looks for BitLocker in it"),
+        _ => refused,
+    }
+}
+
+fn file_hint(refused: CliError, error: &OpenError, path: &Path) -> CliError {
     match error {
         OpenError::NotFound { .. } => {
             refused.hint("`keyhaven drives` lists the BitLocker drives of this computer")

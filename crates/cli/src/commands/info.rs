@@ -42,6 +42,8 @@ impl Run for Info {
 #[derive(Serialize)]
 struct Told {
     drive: String,
+    /// The kind of image file that it lies in, if it does.
+    container: Option<ContainerTold>,
     volume_id: String,
     format: &'static str,
     encryption_method: String,
@@ -54,6 +56,15 @@ struct Told {
     boot_sector_valid: bool,
     metadata_copies: Vec<Copy>,
     protectors: Vec<Protector>,
+}
+
+#[derive(Serialize)]
+struct ContainerTold {
+    format: &'static str,
+    notes: Vec<String>,
+    /// What a person calls it, with its article.
+    #[serde(skip)]
+    title: String,
 }
 
 #[derive(Serialize)]
@@ -92,6 +103,11 @@ impl Told {
         let metadata = volume.metadata();
         Self {
             drive: drive.name.clone(),
+            container: drive.container.as_ref().map(|container| ContainerTold {
+                format: container.format.name,
+                notes: container.notes.clone(),
+                title: container.title.clone(),
+            }),
             volume_id: metadata.volume_id().to_string(),
             format: volume.format().name(),
             encryption_method: method_name(volume),
@@ -107,10 +123,17 @@ impl Told {
         }
     }
 
+    fn container_text(&self) -> String {
+        self.container.as_ref().map_or_else(String::new, |container| {
+            let notes: String = container.notes.iter().map(|note| format!("; {note}")).collect();
+            format!(", inside {}{notes}", container.title)
+        })
+    }
+
     fn to_text(&self, volume: &Volume) -> String {
         let unknown = || "unknown".to_owned();
         let mut lines = vec![
-            format!("Drive        {}", self.drive),
+            format!("Drive        {}{}", self.drive, self.container_text()),
             format!(
                 "Description  {}",
                 self.description.clone().unwrap_or_else(unknown)

@@ -148,6 +148,7 @@ impl Run for Rotate {
             name: drive.name.clone(),
             volume,
             writable: drive.writable.clone(),
+            container: drive.container.clone(),
         };
         changing::commit(&current, edit, context)?;
         note.forget(context);

@@ -142,6 +142,7 @@ fn drives_of_this_computer(context: &Context) -> Vec<Drive> {
             name: path.display().to_string(),
             volume,
             writable: None,
+            container: None,
         })
     };
     devices.iter().filter_map(|device| open(&device.path)).collect()

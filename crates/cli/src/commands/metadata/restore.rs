@@ -90,7 +90,10 @@ impl Restore {
         };
         // The only BitLocker partition of a disk may be meant.
         if let Ok(drive) = self.drive.open_to_look(context)
-            && drive.volume.device().len_bytes() != open(&self.drive.path())?.device.len_bytes()
+            && drive.volume.device().len_bytes()
+                != open(&self.drive.path(), self.drive.metadata.format())?
+                    .device
+                    .len_bytes()
         {
             let named = DriveArgs {
                 drive: drive.name.into(),
