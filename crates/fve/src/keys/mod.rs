@@ -9,5 +9,8 @@ mod vmk;
 pub use external_key::{ExternalKey, NotAnExternalKey};
 pub use fvek::FullVolumeEncryptionKey;
 pub use password::{Normalization, Password};
-pub use recovery_password::{BLOCKS, BlockProblem, MistypedRecoveryPassword, RecoveryPassword, suggestions};
+pub use recovery_password::{
+    BLOCKS, BlockProblem, MistypedRecoveryPassword, RecoveryPassword, digit_value, is_separator, look_alike,
+    suggestions,
+};
 pub use vmk::VolumeMasterKey;

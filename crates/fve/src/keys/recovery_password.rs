@@ -234,7 +234,9 @@ pub fn suggestions(block: &str) -> Vec<SecretText> {
         .collect()
 }
 
-fn look_alike(a: u8, b: u8) -> bool {
+/// Tells whether two digits are taken for each other by people and by machines that read.
+#[must_use]
+pub fn look_alike(a: u8, b: u8) -> bool {
     matches!((a.min(b), a.max(b)), (1, 7) | (3, 8) | (5, 6) | (0, 8) | (0, 6))
 }
 
@@ -254,7 +256,8 @@ fn digits_of(text: &str) -> Result<Zeroizing<Vec<u8>>, MistypedRecoveryPassword>
 }
 
 /// Returns the value of a decimal digit: ASCII, full-width, Arabic-Indic, Devanagari and the like.
-fn digit_value(sign: char) -> Option<u8> {
+#[must_use]
+pub fn digit_value(sign: char) -> Option<u8> {
     // First digits of the decimal-digit runs of Unicode that keyboards and input methods produce.
     const ZEROS: [char; 13] = [
         '0', '\u{0660}', '\u{06F0}', '\u{0966}', '\u{09E6}', '\u{0A66}', '\u{0AE6}', '\u{0BE6}', '\u{0C66}',
@@ -266,7 +269,9 @@ fn digit_value(sign: char) -> Option<u8> {
     })
 }
 
-fn is_separator(sign: char) -> bool {
+/// Tells whether a sign may stand between the digits of a recovery key and means nothing.
+#[must_use]
+pub fn is_separator(sign: char) -> bool {
     sign.is_whitespace()
         || matches!(
             sign,

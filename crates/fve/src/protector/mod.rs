@@ -9,6 +9,7 @@ pub(crate) mod new;
 pub(crate) mod password;
 pub(crate) mod recovery_password;
 mod seal;
+mod trial;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use crate::keys::VolumeMasterKey;
 pub(crate) use new::MakingError;
 pub use new::NewProtector;
 pub(crate) use seal::Sealing;
+pub use trial::Trial;
 
 /// Everything that is known about one kind of protector.
 #[derive(Debug)]
@@ -196,6 +198,13 @@ impl<'a> KeyProtector<'a> {
             .map(|datum| datum.kind)
             .filter(|kind| *kind == 0 || *kind > 0x18)
             .collect()
+    }
+
+    /// Returns what guesses at its secret are tried on; `None` where it has no stretched secret, or lacks what is needed
+    /// to try.
+    #[must_use]
+    pub fn trial(&self) -> Option<Trial> {
+        Trial::of(self)
     }
 
     /// Returns the entries in it.
