@@ -4,18 +4,28 @@
 // a page to itself (unlocking one secret must not unlock its neighbour). `heap` is the portable twin.
 #![allow(unsafe_code)]
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use zeroize::Zeroize;
+
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
 
 const PAGE_BYTES: usize = 4096;
 
 /// A zero-filled buffer on pages of its own.
 ///
-/// Locking is asked for and not insisted on: a process may only lock so much (`RLIMIT_MEMLOCK`), and a person who
-/// needs their drive open is better served by an unlocked page than by a refusal. Wiping always happens.
+/// Locking is asked for and not insisted on: a process may only lock so much (`RLIMIT_MEMLOCK`; on Windows, its smallest
+/// working set), and a person who needs their drive open is better served by an unlocked page than by a refusal. Wiping
+/// always happens.
 pub(super) struct Pages {
     start: NonNull<u8>,
     layout: Layout,
@@ -39,12 +49,8 @@ impl Pages {
         let Some(start) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
             handle_alloc_error(layout)
         };
-        let address = start.as_ptr().cast::<c_void>();
-        // SAFETY: the range is one live allocation; locking it changes no content.
-        let locked = unsafe { rustix::mm::mlock(address, rounded) }.is_ok();
-        #[cfg(target_os = "linux")]
-        // SAFETY: as above; the advice only concerns core dumps.
-        let _ = unsafe { rustix::mm::madvise(address, rounded, rustix::mm::Advice::LinuxDontDump) };
+        // SAFETY: the range is one live allocation of whole pages.
+        let locked = unsafe { system::lock(start.as_ptr().cast(), rounded) };
         Self {
             start,
             layout,
@@ -67,14 +73,8 @@ impl Pages {
 impl Drop for Pages {
     fn drop(&mut self) {
         self.bytes_mut().zeroize();
-        let address = self.start.as_ptr().cast::<c_void>();
-        #[cfg(target_os = "linux")]
-        // SAFETY: the allocation is still live; the page goes back to the allocator as it came.
-        let _ = unsafe { rustix::mm::madvise(address, self.layout.size(), rustix::mm::Advice::LinuxDoDump) };
-        if self.locked {
-            // SAFETY: the same range was locked in `zeroed`.
-            let _ = unsafe { rustix::mm::munlock(address, self.layout.size()) };
-        }
+        // SAFETY: the same range was given to `lock` in `zeroed`, and is still live.
+        unsafe { system::unlock(self.start.as_ptr().cast(), self.layout.size(), self.locked) };
         // SAFETY: allocated in `zeroed` with this very layout, and never used again.
         unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }

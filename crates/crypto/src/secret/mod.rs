@@ -3,9 +3,9 @@
 //! Each lives on memory of its own, shows nothing in `Debug`, cannot be cloned, displayed or serialised, compares in
 //! constant time, and is wiped when dropped. `expose_secret` is the word to search for.
 
-#[cfg(any(test, not(unix)))]
+#[cfg(any(test, not(any(unix, windows))))]
 mod heap;
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 mod locked;
 
 use std::fmt;
@@ -13,9 +13,9 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 use heap::Pages;
-#[cfg(unix)]
+#[cfg(any(unix, windows))]
 use locked::Pages;
 
 use crate::digest::sha256_into;
@@ -197,7 +197,7 @@ mod tests {
         assert!(SecretBytes::copy_of(&[]).expose_secret().is_empty());
     }
 
-    #[cfg(unix)]
+    #[cfg(any(unix, windows))]
     #[test]
     fn locked_pages_and_heap_pages_agree() {
         for len in [0, 1, 16, 64, 4095, 4096, 4097, 10_000] {
