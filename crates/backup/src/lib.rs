@@ -14,6 +14,7 @@ pub mod place;
 pub mod policy;
 pub mod reading;
 pub mod receipt;
+pub mod records;
 pub mod search;
 pub mod text;
 pub mod vault;

@@ -1,4 +1,4 @@
-//! Taking the keys out of a file, whatever kind it is: text, key file, vault, PDF or picture.
+//! Taking the keys out of a file, whatever kind it is: text, table, export, document, key file, vault, PDF or picture.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,9 +9,9 @@ use keyhaven_fve::keys::ExternalKey;
 use keyhaven_fve::{Credential, Guid};
 use zeroize::Zeroizing;
 
-use crate::found::{FoundContent, FoundKey};
+use crate::found::{FoundContent, FoundKey, Source, Spot};
 use crate::vault::{self, VaultError, VaultKeys};
-use crate::{paper, text};
+use crate::{paper, records, text};
 
 /// The largest file that is looked into.
 pub const MAX_LEN_BYTES: u64 = 16 << 20;
@@ -68,6 +68,9 @@ pub enum ReadPlaceError {
     /// It is a PDF or picture that could not be read.
     #[error("the page or picture cannot be read")]
     Paper(#[from] paper::PaperError),
+    /// It is a document that could not be read.
+    #[error("the document cannot be read")]
+    Document(#[from] records::DocumentError),
     /// It holds more keys than are taken out of one file.
     #[error("it holds more than {limit} recovery keys")]
     TooManyKeys {
@@ -75,7 +78,7 @@ pub enum ReadPlaceError {
         limit: usize,
     },
     /// It is none of the kinds in which keys are kept.
-    #[error("it is not a text, key file, vault, PDF or picture")]
+    #[error("it is not a text, document, key file, vault, PDF or picture")]
     UnknownKind,
 }
 
@@ -129,6 +132,7 @@ fn may_hold_keys(probe: &[u8]) -> bool {
         || vault::is_vault(probe)
         || paper::is_pdf(probe)
         || paper::is_picture(probe)
+        || records::may_be_document(probe)
         || text::decode(probe).is_some()
 }
 
@@ -169,6 +173,7 @@ pub fn keys_in(bytes: &[u8], secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>,
         return Ok(vec![FoundKey {
             ids,
             content: FoundContent::Key(Credential::ExternalKey(key)),
+            source: Source::default(),
         }]);
     }
     if vault::is_vault(bytes) {
@@ -177,13 +182,23 @@ pub fn keys_in(bytes: &[u8], secrets: &mut dyn Secrets) -> Result<Vec<FoundKey>,
         return all_of(text::scan(&text));
     }
     if paper::is_pdf(bytes) {
-        return Ok(merged(&paper::read_pdf(bytes)?));
+        let pages = paper::read_pages(bytes)?;
+        let texts = pages.iter().zip(1..).flat_map(|(page, number)| {
+            let texts = std::iter::once(&page.text).chain(&page.codes);
+            texts.map(move |text| (text, Source::from(Spot::Page(number))))
+        });
+        return Ok(merged(texts));
     }
     if paper::is_picture(bytes) {
-        return Ok(merged(&paper::read_picture(bytes)?));
+        let texts = paper::read_picture(bytes)?;
+        return Ok(merged(texts.iter().map(|text| (text, Source::default()))));
+    }
+    if records::may_be_document(bytes) {
+        let found = records::keys_in_document(bytes)?.ok_or(ReadPlaceError::UnknownKind)?;
+        return all_of(found);
     }
     let text = text::decode(bytes).ok_or(ReadPlaceError::UnknownKind)?;
-    all_of(text::scan(&text))
+    all_of(records::keys_in_text(&text))
 }
 
 /// Refuses what [`text::scan`] cut off: a key that was passed over in silence would be called missing.
@@ -214,10 +229,11 @@ fn open_vault(bytes: &[u8], secrets: &mut dyn Secrets) -> Result<SecretBytes, Re
 /// Joins what a page says in letters with what its codes say: the same key twice is one key.
 ///
 /// A code on a page holds digits only, the identifier stands in the text.
-fn merged(texts: &[SecretText]) -> Vec<FoundKey> {
+fn merged<'a>(texts: impl Iterator<Item = (&'a SecretText, Source)>) -> Vec<FoundKey> {
     let mut found: Vec<FoundKey> = Vec::new();
-    for text in texts {
-        for key in text::scan(text.expose_secret()) {
+    for (text, source) in texts {
+        for mut key in text::scan(text.expose_secret()) {
+            key.source = source.clone();
             let known = found.iter_mut().find(|known| same_key(known, &key));
             match known {
                 Some(known) => {

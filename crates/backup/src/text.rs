@@ -7,7 +7,7 @@ use keyhaven_fve::keys::{BLOCKS, MistypedRecoveryPassword, RecoveryPassword};
 use keyhaven_fve::{Credential, Guid, RecordKey, RecoveryRecord};
 use zeroize::Zeroizing;
 
-use crate::found::{FoundContent, FoundKey};
+use crate::found::{FoundContent, FoundKey, Spot};
 
 /// The longest text that is looked through, in bytes.
 pub const MAX_LEN_BYTES: usize = 8 << 20;
@@ -126,10 +126,16 @@ pub fn scan(text: &str) -> Vec<FoundKey> {
     let side = Side::of(&between);
 
     let mut found = Vec::new();
+    let mut line = 1;
+    let mut counted_to = 0;
     for (key, around) in keys.iter().zip(between.windows(2)) {
         if found.len() > MAX_KEYS {
             break;
         }
+        line += text
+            .get(counted_to..key.start)
+            .map_or(0, |passed| passed.matches('\n').count());
+        counted_to = key.start;
         let [in_front, behind] = around else { continue };
         let Some(digits) = text.get(key.start..key.end) else {
             continue;
@@ -154,9 +160,18 @@ pub fn scan(text: &str) -> Vec<FoundKey> {
                 ids.push(guid.id);
             }
         }
-        found.push(FoundKey { ids, content });
+        found.push(FoundKey {
+            ids,
+            content,
+            source: Spot::Line(line).into(),
+        });
     }
     found
+}
+
+/// Finds the identifiers in a text, in their order.
+pub(crate) fn ids_in(text: &str) -> impl Iterator<Item = Guid> {
+    guids_in(text).into_iter().map(|span| span.id)
 }
 
 /// More identifiers beside one key say nothing.

@@ -119,6 +119,7 @@ pub(crate) mod tests {
     use keyhaven_fve::keys::RecoveryPassword;
 
     use super::*;
+    use crate::found::Source;
 
     /// A drive with recovery keys that count how often they are tried.
     pub(crate) struct FakeDrive {
@@ -172,6 +173,7 @@ pub(crate) mod tests {
         FoundKey {
             ids: ids.to_vec(),
             content: FoundContent::Key(Credential::RecoveryPassword(key)),
+            source: Source::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use keyhaven_fve::{Credential, Guid, RecordKey, RecoveryRecord};
 
 use super::file::holds_same_key;
 use super::{Destination, SaveContext, SaveError, Saved, Written, read_fresh, write_new};
-use crate::found::{FoundContent, FoundKey};
+use crate::found::{FoundContent, FoundKey, Source};
 use crate::paper::{PageContext, Paper, prove_page, render_pdf};
 
 /// A folder, in which each key gets a PDF of its own, or a file name for one PDF with a page for each key.
@@ -97,6 +97,7 @@ pub(super) fn read_page(pdf: &[u8], protector_id: Guid) -> Result<Vec<FoundKey>,
     Ok(vec![FoundKey {
         ids: vec![protector_id],
         content,
+        source: Source::default(),
     }])
 }
 
