@@ -13,6 +13,9 @@ pub(super) enum Fault {
     /// The file that the container is kept in could not be read.
     #[error("the image file cannot be read there")]
     Medium(#[source] Arc<ReadError>),
+    /// Whoever made the image could not read the drive there.
+    #[error("the drive could not be read there when the image was made")]
+    NeverRead,
     /// What is kept contradicts itself.
     #[error("the image file is damaged: {0}")]
     Damaged(Arc<str>),
@@ -31,6 +34,7 @@ impl Fault {
                 ReadError::Io { source, .. } => source.kind(),
                 ReadError::PastEnd { .. } => io::ErrorKind::UnexpectedEof,
             },
+            Self::NeverRead => io::ErrorKind::Other,
             Self::Damaged(_) => io::ErrorKind::InvalidData,
         };
         ReadError::Io {

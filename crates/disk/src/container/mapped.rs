@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::cache::Cache;
 use super::fault::Fault;
+use super::units::Cache;
 use crate::device::{BlockDevice, Device, ReadError};
 
 /// How many pieces are looked at for one answer about holes.

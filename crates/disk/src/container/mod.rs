@@ -10,9 +10,19 @@
 //! A format is a file here and a line in [`ALL`].
 
 mod error;
+mod ewf;
+mod fault;
 mod growing;
+mod joined;
+mod mapped;
 mod neighbours;
+mod packing;
+mod parts;
 mod probe;
+mod qcow2;
+mod split;
+mod units;
+mod vmdk;
 
 use std::fmt;
 use std::io;
@@ -33,7 +43,7 @@ pub use neighbours::Neighbours;
 pub(crate) use probe::Probe;
 
 /// The formats that are known, in the order in which they are looked for.
-pub const ALL: &[&Spec] = &[];
+pub const ALL: &[&Spec] = &[&split::SPEC, &qcow2::SPEC, &vmdk::SPEC, &ewf::SPEC];
 
 /// Where random bytes for new identifiers come from: the caller.
 pub type Randomness<'a> = dyn FnMut(&mut [u8]) -> io::Result<()> + 'a;

@@ -1,0 +1,181 @@
+//! What was read or unpacked a moment ago, within a fixed amount of memory.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+use super::fault::Fault;
+use crate::device::Device;
+
+/// The memory that one cache may hold on to, in bytes.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// How much of a table is read at a time, in bytes.
+const PAGE_BYTES: usize = 4096;
+
+/// Units by number: packed parts when they are unpacked, parts of tables. Those that were used longest ago make room
+/// for new ones.
+///
+/// Several threads use it at once. Two that miss the same unit both make it, and one copy stays.
+pub(super) struct Cache<T: ?Sized = [u8]> {
+    entries: Mutex<Entries<T>>,
+}
+
+type Entries<T> = LruCache<u64, Result<Arc<T>, Fault>>;
+
+impl<T: ?Sized> Cache<T> {
+    /// Makes a cache of units of up to `entry_bytes` bytes each.
+    pub(super) fn of_entries(entry_bytes: usize) -> Self {
+        let count = CACHE_BYTES
+            .checked_div(entry_bytes)
+            .unwrap_or(CACHE_BYTES)
+            .clamp(4, 4096);
+        Self {
+            entries: Mutex::new(LruCache::new(
+                NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
+            )),
+        }
+    }
+
+    /// Returns unit `number`, made with `make` where it is not there.
+    ///
+    /// That a unit is damaged is remembered too, so that a reader that tries every sector of it does not unpack it
+    /// again each time; that the medium failed is not.
+    pub(super) fn get_or<M: Into<Arc<T>>>(
+        &self,
+        number: u64,
+        make: impl FnOnce() -> Result<M, Fault>,
+    ) -> Result<Arc<T>, Fault> {
+        if let Some(known) = self.lock().get(&number) {
+            return known.clone();
+        }
+        let made = make().map(Into::into);
+        if !matches!(made, Err(Fault::Medium(_))) {
+            self.lock().put(number, made.clone());
+        }
+        made
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries<T>> {
+        // A unit is put in whole or not at all, so a thread that panicked left nothing half done.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Cache<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cache").finish_non_exhaustive()
+    }
+}
+
+/// Tables inside a file, of which a part at a time is in memory.
+#[derive(Debug)]
+pub(super) struct Tables {
+    file: Device,
+    pages: Cache,
+}
+
+impl Tables {
+    /// Reads tables of `file`.
+    pub(super) fn of(file: Device) -> Self {
+        Self {
+            file,
+            pages: Cache::of_entries(PAGE_BYTES),
+        }
+    }
+
+    /// Returns the file that they are in.
+    pub(super) fn file(&self) -> &Device {
+        &self.file
+    }
+
+    /// Returns the `N` bytes at byte `offset` of the file.
+    pub(super) fn bytes_at<const N: usize>(&self, offset: u64) -> Result<[u8; N], Fault> {
+        let within = usize::try_from(offset % PAGE_BYTES as u64).unwrap_or(usize::MAX);
+        let page = self.page(offset / PAGE_BYTES as u64)?;
+        if let Some(bytes) = page.get(within..).and_then(<[u8]>::first_chunk) {
+            return Ok(*bytes);
+        }
+        // On the edge of two pages or past the end, of which the file itself speaks.
+        let mut bytes = [0; N];
+        self.file.read_at(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Returns a page of the file; the last one is short.
+    fn page(&self, number: u64) -> Result<Arc<[u8]>, Fault> {
+        self.pages.get_or(number, || {
+            let start = number.saturating_mul(PAGE_BYTES as u64);
+            let there = self.file.len_bytes().saturating_sub(start);
+            let len = usize::try_from(there).unwrap_or(usize::MAX).min(PAGE_BYTES);
+            let mut page = vec![0; len];
+            self.file.read_at(start, &mut page)?;
+            Ok(page)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_stays_within_its_bounds() {
+        let cache = <Cache>::of_entries(CACHE_BYTES);
+        let made = AtomicUsize::new(0);
+        let get = |number| {
+            let bytes = cache.get_or(number, || {
+                made.fetch_add(1, Ordering::Relaxed);
+                Ok(vec![number as u8; 3])
+            });
+            assert_eq!(*bytes.expect("it can be made"), [number as u8; 3]);
+        };
+        (0..4).chain(0..4).for_each(get);
+        assert_eq!(made.load(Ordering::Relaxed), 4, "the second round makes nothing");
+        (4..8).chain(0..4).for_each(get);
+        assert_eq!(
+            made.load(Ordering::Relaxed),
+            12,
+            "four at a time, however many there are"
+        );
+    }
+
+    #[test]
+    fn damage_is_remembered_and_a_failing_medium_is_not() {
+        let cache = <Cache>::of_entries(1);
+        let tries = AtomicUsize::new(0);
+        let fail = |number, fault: Fault| {
+            let result = cache.get_or(number, || {
+                tries.fetch_add(1, Ordering::Relaxed);
+                Err::<Vec<u8>, _>(fault)
+            });
+            assert!(result.is_err());
+        };
+        let cut_off = || Fault::from(Vec::<u8>::new().read_at(0, &mut [0]).expect_err("nothing there"));
+        fail(1, Fault::damaged("a checksum is wrong"));
+        fail(1, Fault::damaged("a checksum is wrong"));
+        fail(2, cut_off());
+        fail(2, cut_off());
+        assert_eq!(tries.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_table_is_read_across_pages_and_to_its_very_end() {
+        let content: Vec<u8> = (0..3000u32).flat_map(u32::to_le_bytes).collect();
+        let tables = Tables::of(Arc::new(content.clone()));
+        for at in [0, 4, 4090, 4095, 4096, 8190, 11_992] {
+            assert_eq!(
+                tables.bytes_at::<8>(at as u64).expect("inside"),
+                content[at..at + 8],
+                "at {at}"
+            );
+        }
+        for at in [11_993, 12_000, 100_000, u64::MAX] {
+            assert!(tables.bytes_at::<8>(at).is_err());
+        }
+    }
+}
