@@ -130,6 +130,16 @@ impl Layout {
             }
             None => builder.vista_boot_sectors(volume, metadata)?,
         }
+        let restored = volume.restored_start();
+        let end = (restored.len() as u64).min(len_bytes);
+        builder.lay(
+            0..end,
+            vec![Piece {
+                start: 0,
+                end,
+                source: Source::Restored(restored.to_vec()),
+            }],
+        );
         Ok(Self {
             pieces: builder.pieces,
             len_bytes,

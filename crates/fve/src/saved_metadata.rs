@@ -161,6 +161,12 @@ impl SavedMetadata {
         self.volume_id
     }
 
+    /// Returns what one copy of the metadata takes on the volume, byte for byte.
+    #[must_use]
+    pub fn region(&self) -> &[u8] {
+        &self.region
+    }
+
     /// Returns when they were saved.
     #[must_use]
     pub fn saved(&self) -> FileTime {

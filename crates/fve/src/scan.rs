@@ -1,6 +1,6 @@
 //! Looking for metadata where the boot sector no longer says where they are.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use keyhaven_disk::{Device, ReadError};
 
@@ -76,20 +76,40 @@ fn at_signatures<T>(
     watch: &mut Watch<'_>,
     mut accept: impl FnMut(u64) -> Option<T>,
 ) -> Found<T> {
-    let total_bytes = device.len_bytes();
+    each_chunk(device, 0..device.len_bytes(), watch, |at, bytes| {
+        let mut sectors = (0..).step_by(STEP).zip(bytes.chunks(STEP));
+        sectors.find_map(|(i, sector)| {
+            let begins = sector.starts_with(signature);
+            begins.then(|| accept(at + i)).flatten()
+        })
+    })
+}
+
+/// Goes through a part of a device until `see` has found what it looks for. Holes are left out, and what cannot be read
+/// is zeros.
+///
+/// `range` begins at a sector. `see` is given where a chunk begins and the chunk.
+pub(crate) fn each_chunk<T>(
+    device: &Device,
+    range: Range<u64>,
+    watch: &mut Watch<'_>,
+    mut see: impl FnMut(u64, &[u8]) -> Option<T>,
+) -> Found<T> {
+    let end = range.end.min(device.len_bytes());
+    let total_bytes = end.saturating_sub(range.start);
     let mut chunk = vec![0; CHUNK];
-    let mut at = 0;
-    while at < total_bytes {
+    let mut at = range.start;
+    while at < end {
         if watch(ScanProgress {
-            done_bytes: at,
+            done_bytes: at - range.start,
             total_bytes,
         })
         .is_break()
         {
             return Found::Stopped;
         }
-        let len = (total_bytes - at).min(CHUNK as u64);
-        let hole = device.hole_at(at, total_bytes - at);
+        let len = (end - at).min(CHUNK as u64);
+        let hole = device.hole_at(at, end - at);
         if hole >= len {
             // Onwards to the chunk in which the hole ends.
             at += (hole / CHUNK as u64).max(1) * CHUNK as u64;
@@ -115,12 +135,8 @@ fn at_signatures<T>(
                 return Found::Nothing;
             }
         }
-        for (i, piece) in bytes[..readable].chunks(STEP).enumerate() {
-            if piece.starts_with(signature)
-                && let Some(found) = accept(at + (i * STEP) as u64)
-            {
-                return Found::It(found);
-            }
+        if let Some(found) = see(at, &bytes[..readable]) {
+            return Found::It(found);
         }
         at += len;
     }

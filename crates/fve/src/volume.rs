@@ -57,7 +57,24 @@ pub struct Volume {
     candidates: Vec<Arc<Metadata>>,
     /// What encrypted-on-write volumes record of their chunks.
     eow: Option<Result<EowMap, EowProblem>>,
+    /// Where that record is, in bytes.
+    eow_offsets: Option<[u64; 2]>,
     checksums_count: bool,
+    /// What the plaintext begins with where the moved sectors are lost.
+    restored_start: Vec<u8>,
+}
+
+/// A volume that was put together from what is left of one.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) device: Device,
+    pub(crate) boot: Option<BootSector>,
+    /// `None` where the boot sector, the metadata or the device say it.
+    pub(crate) sector_size: Option<SectorSize>,
+    pub(crate) metadata_offsets: [Option<u64>; 3],
+    pub(crate) metadata: Metadata,
+    pub(crate) checksums_count: bool,
+    pub(crate) restored_start: Vec<u8>,
 }
 
 /// The proof that a key opens a volume. Nothing was decrypted for it but the master key.
@@ -106,6 +123,22 @@ impl Unlocked {
     #[must_use]
     pub fn fvek(&self) -> Option<&FullVolumeEncryptionKey> {
         self.fvek.as_ref()
+    }
+
+    /// Puts keys that were found together with the metadata of the volume that they are of.
+    pub(crate) fn of_keys(
+        volume: &Volume,
+        vmk: Option<VolumeMasterKey>,
+        fvek: FullVolumeEncryptionKey,
+    ) -> Self {
+        let metadata = Arc::clone(&volume.candidates[0]);
+        Self {
+            integrity: metadata.integrity(vmk.as_ref()),
+            metadata,
+            vmk,
+            fvek: Some(fvek),
+            protector_id: None,
+        }
     }
 
     /// Takes out both keys.
@@ -165,12 +198,51 @@ impl Volume {
             copies,
             candidates,
             eow: None,
+            eow_offsets: None,
             checksums_count: !options.ignore_checksums,
+            restored_start: Vec::new(),
             device,
         };
         volume.read_eow(watch)?;
         volume.format = volume.recognise_format();
         Ok(volume)
+    }
+
+    /// Makes a volume of what is left of one.
+    pub(crate) fn of_parts(parts: Parts, watch: &mut Watch<'_>) -> Result<Self, OpenError> {
+        let sector_size = match parts.sector_size {
+            Some(size) => size,
+            None => sector_size(parts.boot.as_ref(), &parts.metadata, &parts.device)?,
+        };
+        let copies = (1..)
+            .zip(parts.metadata_offsets)
+            .map(|(number, offset)| MetadataCopy {
+                number,
+                offset,
+                problem: None,
+                used: false,
+            });
+        let mut volume = Self {
+            format: VolumeFormat::Windows7,
+            boot: parts.boot,
+            sector_size,
+            metadata_offsets: parts.metadata_offsets,
+            copies: copies.collect(),
+            candidates: vec![Arc::new(parts.metadata)],
+            eow: None,
+            eow_offsets: None,
+            checksums_count: parts.checksums_count,
+            restored_start: parts.restored_start,
+            device: parts.device,
+        };
+        volume.read_eow(watch)?;
+        volume.format = volume.recognise_format();
+        Ok(volume)
+    }
+
+    /// Returns what the plaintext begins with where the moved sectors are lost; empty where they are not.
+    pub(crate) fn restored_start(&self) -> &[u8] {
+        &self.restored_start
     }
 
     /// Returns the metadata in use.
@@ -215,6 +287,13 @@ impl Volume {
     pub fn size_bytes(&self) -> u64 {
         let sector = self.sector_size.bytes_u64();
         let on_device = self.device.len_bytes() / sector * sector;
+        on_device.max(self.stated_size_bytes().unwrap_or(0))
+    }
+
+    /// Returns the size of the volume in bytes as its metadata or boot sector say it; `None` where neither does.
+    #[must_use]
+    pub fn stated_size_bytes(&self) -> Option<u64> {
+        let sector = self.sector_size.bytes_u64();
         let block = self.metadata().block();
         let stated = match self.metadata().conversion() {
             Conversion::Encrypted if block.version == 2 => Some(block.state_offset),
@@ -229,12 +308,10 @@ impl Volume {
             .as_ref()
             .and_then(|eow| eow.as_ref().ok())
             .map(EowMap::end);
-        let largest = [stated, by_boot_sector, by_record]
-            .into_iter()
-            .flatten()
-            .max()
-            .unwrap_or(0);
-        on_device.max(largest / sector * sector)
+        let largest = [stated, by_boot_sector, by_record].into_iter().flatten().max();
+        largest
+            .map(|largest| largest / sector * sector)
+            .filter(|size| *size > 0)
     }
 
     /// Returns how much of the volume is encrypted, in bytes; `None` where that cannot be told.
@@ -427,6 +504,11 @@ impl Volume {
         ))
     }
 
+    /// Returns where the record of encrypted chunks is, in bytes; `None` where there is none.
+    pub(crate) fn eow_offsets(&self) -> Option<[u64; 2]> {
+        self.eow_offsets
+    }
+
     pub(crate) fn metadata_offsets(&self) -> [Option<u64>; 3] {
         self.metadata_offsets
     }
@@ -554,6 +636,7 @@ impl Volume {
             }
         };
         self.eow = Some(EowMap::read(&self.device, offsets));
+        self.eow_offsets = Some(offsets);
         Ok(())
     }
 
@@ -586,7 +669,7 @@ struct Opened {
 }
 
 /// Tries a credential on the protectors of one metadata copy.
-fn try_one(
+pub(crate) fn try_one(
     metadata: &Metadata,
     credential: &Credential,
     only: Option<Guid>,

@@ -42,7 +42,7 @@ use crate::volume::{OpenOptions, Unlocked, Volume, unwatched};
 
 pub use error::EditError;
 use standing::Standing;
-pub(crate) use standing::{CopyError, write_copy};
+pub(crate) use standing::{CopyError, first_free_nonce, write_copy};
 
 /// The metadata of an unlocked volume, being changed.
 #[derive(Debug)]

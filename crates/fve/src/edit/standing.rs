@@ -215,6 +215,25 @@ fn check_inside(copy: u8, offset: u64, len: u64, len_bytes: u64) -> Result<(), E
     }
 }
 
+/// Returns a counter and a time for new nonces that no box in a block has, nor one that was there and is lost.
+pub(crate) fn first_free_nonce(
+    block: &InformationBlock,
+    now: FileTime,
+) -> Result<(u32, FileTime), MetadataError> {
+    let (mut counter, mut time) = (block.dataset.next_nonce_counter.max(1), 0);
+    for_each_nonce(block, &mut |nonce| {
+        let [.., a, b, c, d] = *nonce;
+        counter = counter.max(u32::from_le_bytes([a, b, c, d]).saturating_add(1));
+        time = time.max(time_of(nonce));
+    });
+    let counter = counter
+        .checked_add(SKIPPED_NONCES)
+        .ok_or(MetadataError::NoncesUsedUp)?;
+    let first_free = (time / STEPS_PER_MILLISECOND + 1) * STEPS_PER_MILLISECOND;
+    let whole_milliseconds = now.0 / STEPS_PER_MILLISECOND * STEPS_PER_MILLISECOND;
+    Ok((counter, FileTime(whole_milliseconds.max(first_free))))
+}
+
 /// Calls `each` with the nonce of every box in a copy.
 fn for_each_nonce(block: &InformationBlock, each: &mut impl FnMut(&[u8; 12])) {
     fn walk(datums: &[Datum], each: &mut impl FnMut(&[u8; 12])) {

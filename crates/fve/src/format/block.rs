@@ -165,6 +165,26 @@ impl InformationBlock {
         })
     }
 
+    /// Puts entries into a block of which nothing else is known: no state, no places, no checks.
+    pub(crate) fn of_entries(dataset: DatasetHeader, datums: Vec<Datum>) -> Self {
+        Self {
+            size_bytes: 0,
+            version: 2,
+            current_state: 0,
+            next_state: 0,
+            state_offset: 0,
+            state_len_bytes: 0,
+            virtualized_sectors: 0,
+            metadata_offsets: [0; 3],
+            virtualized_offset: 0,
+            dataset,
+            datums,
+            validation: None,
+            actual_crc32: 0,
+            actual_sha256: [0; 32],
+        }
+    }
+
     /// Writes the block as the checks cover it: header, entries, zeros up to a whole 16 bytes. Sizes are those of the
     /// content; the checks and [`size_bytes`](Self::size_bytes) are not looked at.
     ///

@@ -11,6 +11,8 @@ pub mod datum;
 pub mod eow;
 pub mod external_key_file;
 mod file_time;
+pub mod fragments;
+pub mod key_package;
 pub mod virtualization;
 
 pub use cursor::ShapeError;
