@@ -106,15 +106,6 @@ pub enum ContainerError {
 }
 
 impl ContainerError {
-    /// Restates the error as one of a read of the disk inside.
-    pub(crate) fn into_read_error(self, offset: u64, len_bytes: u64) -> ReadError {
-        ReadError::Io {
-            offset,
-            len_bytes,
-            source: io::Error::new(io::ErrorKind::InvalidData, self),
-        }
-    }
-
     /// Restates the error as one of a write to the disk inside.
     pub(crate) fn into_write_error(self, offset: u64, len_bytes: u64) -> WriteError {
         WriteError::Io {

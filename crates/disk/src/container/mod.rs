@@ -9,6 +9,7 @@
 //!
 //! A format is a file here and a line in [`ALL`].
 
+mod allocating;
 mod error;
 mod ewf;
 mod fault;
@@ -20,8 +21,12 @@ mod packing;
 mod parts;
 mod probe;
 mod qcow2;
+#[cfg(test)]
+mod recorded;
 mod split;
 mod units;
+mod vhd;
+mod vhdx;
 mod vmdk;
 
 use std::fmt;
@@ -43,7 +48,7 @@ pub use neighbours::Neighbours;
 pub(crate) use probe::Probe;
 
 /// The formats that are known, in the order in which they are looked for.
-pub const ALL: &[&Spec] = &[&split::SPEC, &qcow2::SPEC, &vmdk::SPEC, &ewf::SPEC];
+pub const ALL: &[&Spec] = &[&split::SPEC, &vhdx::SPEC, &vhd::SPEC, &qcow2::SPEC, &vmdk::SPEC, &ewf::SPEC];
 
 /// Where random bytes for new identifiers come from: the caller.
 pub type Randomness<'a> = dyn FnMut(&mut [u8]) -> io::Result<()> + 'a;
@@ -108,7 +113,15 @@ impl Opened {
 pub(crate) struct OpenedToWrite {
     pub(crate) device: Writable,
     pub(crate) title: String,
-    pub(crate) notes: Vec<String>,
+}
+
+impl OpenedToWrite {
+    pub(crate) fn new(device: Writable, title: impl Into<String>) -> Self {
+        Self {
+            device,
+            title: title.into(),
+        }
+    }
 }
 
 /// A disk, and the container that it lies in, if any.
@@ -282,7 +295,7 @@ pub fn open_writable(
         container: Some(Container {
             format,
             title: opened.title,
-            notes: opened.notes,
+            notes: Vec::new(),
             id: None,
         }),
     })

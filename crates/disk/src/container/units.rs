@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -21,6 +22,8 @@ const PAGE_BYTES: usize = 4096;
 /// Several threads use it at once. Two that miss the same unit both make it, and one copy stays.
 pub(super) struct Cache<T: ?Sized = [u8]> {
     entries: Mutex<Entries<T>>,
+    /// How often something was forgotten.
+    changes: AtomicU64,
 }
 
 type Entries<T> = LruCache<u64, Result<Arc<T>, Fault>>;
@@ -36,6 +39,7 @@ impl<T: ?Sized> Cache<T> {
             entries: Mutex::new(LruCache::new(
                 NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
             )),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -51,11 +55,23 @@ impl<T: ?Sized> Cache<T> {
         if let Some(known) = self.lock().get(&number) {
             return known.clone();
         }
+        let changes = self.changes.load(Ordering::Acquire);
         let made = make().map(Into::into);
         if !matches!(made, Err(Fault::Medium(_))) {
-            self.lock().put(number, made.clone());
+            let mut entries = self.lock();
+            // What was made while it changed may be old.
+            if self.changes.load(Ordering::Acquire) == changes {
+                entries.put(number, made.clone());
+            }
         }
         made
+    }
+
+    /// Forgets a unit whose content has changed.
+    pub(super) fn forget(&self, number: u64) {
+        let mut entries = self.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        entries.pop(&number);
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries<T>> {
@@ -104,6 +120,14 @@ impl Tables {
         Ok(bytes)
     }
 
+    /// Forgets what was read of a part of the file that has changed, of at least one byte.
+    pub(super) fn forget(&self, offset: u64, len_bytes: u64) {
+        let last = offset.saturating_add(len_bytes.saturating_sub(1)) / PAGE_BYTES as u64;
+        for number in offset / PAGE_BYTES as u64..=last {
+            self.pages.forget(number);
+        }
+    }
+
     /// Returns a page of the file; the last one is short.
     fn page(&self, number: u64) -> Result<Arc<[u8]>, Fault> {
         self.pages.get_or(number, || {
@@ -122,6 +146,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::device::BlockDevice;
 
     #[test]
     fn what_is_kept_stays_within_its_bounds() {
