@@ -2,7 +2,7 @@
 //!
 //! What is not BitLocker is named, what is damaged is said, and nothing is guessed where there is a choice.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
@@ -13,6 +13,7 @@ use keyhaven_disk::{Device, ReadError, Writable};
 use keyhaven_fve::{CopyProblem, OpenError, OpenOptions, Volume};
 
 use crate::context::Context;
+use crate::drive_name::{DriveName, Part};
 use crate::error::CliError;
 use crate::medium::{self, Medium};
 
@@ -20,6 +21,9 @@ use crate::medium::{self, Medium};
 #[derive(Debug, clap::Args)]
 pub(crate) struct DriveArgs {
     /// A block device, an image file, or a whole disk or disk image, of which `#2` picks the second partition
+    ///
+    /// Where the partition table is lost, `@1M` picks the volume that begins at this byte (`info --scan` finds it), and
+    /// `@1M+100M` as much of the disk from there on.
     #[arg(value_name = "DRIVE")]
     pub(crate) drive: OsString,
 
@@ -41,12 +45,24 @@ pub(crate) struct MetadataArgs {
     /// Take DRIVE for this kind of image file (raw, vhd, vhdx, …) and not for what its content shows
     #[arg(long, value_name = "FORMAT", value_parser = medium::image_format)]
     image_format: Option<Format>,
+
+    /// Take DRIVE for an image that GNU ddrescue made of a failing drive, with FILE as its map: gaps are no zeros
+    #[arg(long, value_name = "FILE")]
+    source_map: Option<PathBuf>,
 }
 
 impl MetadataArgs {
     /// Returns what image files are taken for.
     pub(crate) fn format(&self) -> Format {
         self.image_format.unwrap_or_default()
+    }
+
+    fn open(&self, open: OpenMedium, path: &Path) -> Result<Medium, CliError> {
+        let medium = open(path, self.format())?;
+        match &self.source_map {
+            Some(map) => medium.with_map(map),
+            None => Ok(medium),
+        }
     }
 
     fn options(&self, scan: bool) -> OpenOptions {
@@ -85,7 +101,7 @@ impl Drive {
 impl DriveArgs {
     /// Returns the device or file itself, without the number of a partition.
     pub(crate) fn path(&self) -> PathBuf {
-        split_partition(&self.drive).map_or_else(|| PathBuf::from(&self.drive), |(path, _)| path)
+        DriveName::of(&self.drive).path
     }
 
     /// Finds the volume and says aloud what was chosen and what is damaged.
@@ -113,11 +129,17 @@ impl DriveArgs {
 
     /// Finds the device or partition itself, whatever is on it, and what to call it.
     pub(crate) fn medium(&self, open: OpenMedium, context: &Context) -> Result<(String, Medium), CliError> {
-        let Some((path, number)) = split_partition(&self.drive) else {
-            let path = Path::new(&self.drive);
-            return Ok((path.display().to_string(), open(path, self.metadata.format())?));
+        let DriveName { path, part } = DriveName::of(&self.drive);
+        let disk = self.metadata.open(open, &path)?;
+        let number = match part {
+            Part::Any => return Ok((path.display().to_string(), disk)),
+            Part::At { start, len_bytes } => {
+                let rest = disk.device.len_bytes().saturating_sub(start);
+                let name = self.drive.to_string_lossy().into_owned();
+                return Ok((name, disk.part(start, len_bytes.unwrap_or(rest))));
+            }
+            Part::Number(number) => number,
         };
-        let disk = open(&path, self.metadata.format())?;
         let partition = read_table(&disk.device, &path)?.and_then(|table| {
             for warning in &table.warnings {
                 context.ui.warn(&format!("`{}`: {warning}", path.display()));
@@ -142,26 +164,22 @@ impl DriveArgs {
             open,
             context,
         };
-        let drive = match split_partition(&self.drive) {
-            Some((path, number)) => opening.partition(&path, number)?,
-            None => opening.device(Path::new(&self.drive))?,
+        let DriveName { path, part } = DriveName::of(&self.drive);
+        let drive = match part {
+            Part::Any => opening.device(&path)?,
+            Part::Number(number) => opening.partition(&path, number)?,
+            Part::At { start, len_bytes } => {
+                let name = self.drive.to_string_lossy().into_owned();
+                opening.place(name, &path, start, len_bytes)?
+            }
         };
         report_damage(&drive, context);
         Ok(drive)
     }
 }
 
-/// Splits `disk.img#2`; a file that really has this name wins.
-fn split_partition(drive: &OsStr) -> Option<(PathBuf, u32)> {
-    if Path::new(drive).symlink_metadata().is_ok() {
-        return None;
-    }
-    let (path, number) = drive.to_str()?.rsplit_once('#')?;
-    Some((PathBuf::from(path), number.parse().ok()?))
-}
-
 /// Opens a path to be read, or to be changed.
-type OpenMedium = fn(&Path, Format) -> Result<Medium, CliError>;
+pub(crate) type OpenMedium = fn(&Path, Format) -> Result<Medium, CliError>;
 
 struct Opening<'a> {
     metadata: &'a MetadataArgs,
@@ -171,7 +189,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     fn partition(&self, path: &Path, number: u32) -> Result<Drive, CliError> {
-        let disk = (self.open)(path, self.metadata.format())?;
+        let disk = self.metadata.open(self.open, path)?;
         let name = path.display();
         let Some(table) = read_table(&disk.device, path)? else {
             return Err(CliError::could_not(format!(
@@ -194,8 +212,49 @@ impl Opening<'_> {
         self.volume(format!("{name}#{number}"), disk.partition(partition), true)
     }
 
+    /// Opens the volume that begins at a byte of a disk; where it ends, its metadata say.
+    fn place(
+        &self,
+        name: String,
+        path: &Path,
+        start: u64,
+        len_bytes: Option<u64>,
+    ) -> Result<Drive, CliError> {
+        let disk = self.metadata.open(self.open, path)?;
+        let rest = disk.device.len_bytes().saturating_sub(start);
+        if rest == 0 {
+            return Err(CliError::could_not(format!(
+                "there is no `{name}`: `{}` ends at byte {}",
+                path.display(),
+                disk.device.len_bytes()
+            )));
+        }
+        if !start.is_multiple_of(512) {
+            return Err(CliError::could_not(format!(
+                "no volume begins at `{name}`: byte {start} is not the start of a sector"
+            )));
+        }
+        if let Some(len_bytes) = len_bytes {
+            return self.volume(name, disk.part(start, len_bytes), true);
+        }
+        let drive = self.volume(name.clone(), disk.part(start, rest), true)?;
+        match drive.volume.stated_size_bytes() {
+            Some(len_bytes) => self.volume(name, disk.part(start, len_bytes), true),
+            None if drive.writable.is_some() => Err(CliError::could_not(format!(
+                "nothing says where `{name}` ends, so it is not changed"
+            ))
+            .hint("if you know its size, name it too, as in `disk.img@1M+100M`")),
+            None => {
+                self.context.ui.warn(&format!(
+                    "nothing says where `{name}` ends; what follows it on the disk is shown as if it belonged to it"
+                ));
+                Ok(drive)
+            }
+        }
+    }
+
     fn device(&self, path: &Path) -> Result<Drive, CliError> {
-        let medium = (self.open)(path, self.metadata.format())?;
+        let medium = self.metadata.open(self.open, path)?;
         let name = path.display().to_string();
         if let Some(volume) = self.quick(&medium.device, &name)? {
             return Ok(Drive::new(name, volume, medium));
@@ -227,6 +286,10 @@ impl Opening<'_> {
                     "`{name}` is {} disk with no BitLocker partition ({})",
                     with_article(table.kind),
                     describe_partitions(table)
+                ));
+                let refused = refused.hint(format!(
+                    "if the table is not the one that the disk had, {}",
+                    look_for_lost(name)
                 ));
                 return Err(match table.partitions.first() {
                     Some(first) => refused.hint(format!(
@@ -395,11 +458,19 @@ fn not_bitlocker(name: &str, content: Content) -> CliError {
         }
         Content::Luks1 | Content::Luks2 => error.hint("`cryptsetup open` opens it"),
         Content::TooShort { .. } => error.hint("a copy that broke off looks like this: make it again"),
-        Content::Unknown | Content::Random | Content::Zeros | Content::Unreadable => {
-            error.hint("it was searched to its end, and no metadata of BitLocker are left on it")
-        }
+        Content::Unknown | Content::Random | Content::Zeros | Content::Unreadable => error
+            .hint("it was searched to its end for the metadata of a volume that begins where it does")
+            .hint(format!(
+                "if it is a whole disk that lost its partition table, {}",
+                look_for_lost(name)
+            )),
         _ => error,
     }
+}
+
+/// Says how volumes are found that no table lists.
+fn look_for_lost(name: &str) -> String {
+    format!("`keyhaven info --scan {name}` looks for volumes that begin anywhere on it")
 }
 
 fn refusal(error: OpenError, name: &str, device: &Device) -> CliError {

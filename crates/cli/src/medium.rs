@@ -1,12 +1,14 @@
 //! What a path leads to: a device or an image file, or a partition of one, opened to be read or to be changed.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use keyhaven_disk::container::{self, Container, ContainerError, Format, ImageError, Spec};
 use keyhaven_disk::partition::Partition;
-use keyhaven_disk::{Device, OpenError, Writable};
+use keyhaven_disk::{Device, OpenError, PatchyDevice, View, Writable};
 
 use crate::error::CliError;
+use crate::map_file;
 use crate::randomness;
 
 /// A device, and the same to be written where it was opened for that.
@@ -44,21 +46,37 @@ impl Medium {
 
     /// Returns a partition of it.
     pub(crate) fn partition(&self, partition: &Partition) -> Self {
-        match &self.writable {
-            None => Self {
-                device: partition.device(&self.device),
-                writable: None,
-                container: self.container.clone(),
+        self.part(partition.start, partition.len_bytes)
+    }
+
+    /// Returns the `len_bytes` bytes of it from byte `start` on, which may reach past its end.
+    pub(crate) fn part(&self, start: u64, len_bytes: u64) -> Self {
+        let writable = self.writable.as_ref().map(|disk| -> Writable {
+            let part = View::new(Arc::clone(disk), start, len_bytes);
+            Arc::new(part)
+        });
+        Self {
+            device: match &writable {
+                Some(part) => part.clone(),
+                None => Arc::new(View::new(Arc::clone(&self.device), start, len_bytes)),
             },
-            Some(disk) => {
-                let writable = partition.writable_device(disk);
-                Self {
-                    device: writable.clone(),
-                    writable: Some(writable),
-                    container: self.container.clone(),
-                }
-            }
+            writable,
+            container: self.container.clone(),
         }
+    }
+
+    /// Takes an image that was made of a failing drive by its map: what that does not call finished is unknown.
+    pub(crate) fn with_map(self, map: &Path) -> Result<Self, CliError> {
+        if self.writable.is_some() {
+            return Err(
+                CliError::could_not("an image with gaps is only read").hint("leave out `--source-map`")
+            );
+        }
+        let map = map_file::read(map)?.map;
+        Ok(Self {
+            device: Arc::new(PatchyDevice::new(self.device, map)),
+            ..self
+        })
     }
 }
 

@@ -17,6 +17,8 @@ use crate::terminal::Terminal;
 
 mod progress;
 
+pub(crate) use progress::Progress;
+
 /// How much is said, and in which form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OutputOptions {

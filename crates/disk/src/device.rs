@@ -36,6 +36,13 @@ pub trait BlockDevice: fmt::Debug + Send + Sync {
         let _ = (offset, len);
         0
     }
+
+    /// Returns the length of the run at `offset` that is known to be unreadable without a try, up to `len` bytes: the
+    /// medium ends before it, or an image never got it. 0 when the byte at `offset` may be readable.
+    fn unreadable_at(&self, offset: u64, len: u64) -> u64 {
+        let _ = (offset, len);
+        0
+    }
 }
 
 /// Why a read could not be completed.

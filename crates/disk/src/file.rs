@@ -149,25 +149,10 @@ impl FileDevice {
     pub fn is_block_device(&self) -> bool {
         self.is_block_device
     }
-}
 
-impl BlockDevice for FileDevice {
-    fn len_bytes(&self) -> u64 {
-        self.len_bytes.load(Ordering::Acquire)
-    }
-
-    fn sector_size(&self) -> u32 {
-        self.sector_size
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+    /// Fills `buf` through the page cache.
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let len_bytes = buf.len() as u64;
-        ReadError::check_range(offset, len_bytes, self.len_bytes())?;
-        if let Some(direct) = &self.direct
-            && direct.read_exact(offset, buf)
-        {
-            return Ok(());
-        }
         let mut rest = buf;
         let mut position = offset;
         while !rest.is_empty() {
@@ -194,6 +179,40 @@ impl BlockDevice for FileDevice {
             }
         }
         Ok(())
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn len_bytes(&self) -> u64 {
+        self.len_bytes.load(Ordering::Acquire)
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+        let len_bytes = buf.len() as u64;
+        ReadError::check_range(offset, len_bytes, self.len_bytes())?;
+        let failed = |source| ReadError::Io {
+            offset,
+            len_bytes,
+            source,
+        };
+        if let Some(read) = self
+            .direct
+            .as_ref()
+            .and_then(|direct| direct.read_exact(offset, buf))
+        {
+            return read.map_err(failed);
+        }
+        let outcome = self.read_cached(offset, buf);
+        if let (Err(ReadError::Io { .. }), Some(direct)) = (&outcome, &self.direct)
+            && direct.read_sectors(offset, buf, self.sector_size)
+        {
+            return Ok(());
+        }
+        outcome
     }
 
     fn hole_at(&self, offset: u64, len: u64) -> u64 {
@@ -389,7 +408,7 @@ fn read_some(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
 ///
 /// This moves the file's position, which nothing else uses: every read names its own.
 #[cfg(target_os = "linux")]
-fn next_stored_byte(file: &File, offset: u64, len_bytes: u64) -> u64 {
+pub(crate) fn next_stored_byte(file: &File, offset: u64, len_bytes: u64) -> u64 {
     match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
         Ok(next) => next,
         Err(rustix::io::Errno::NXIO) => len_bytes,
@@ -398,7 +417,7 @@ fn next_stored_byte(file: &File, offset: u64, len_bytes: u64) -> u64 {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn next_stored_byte(_: &File, offset: u64, _: u64) -> u64 {
+pub(crate) fn next_stored_byte(_: &File, offset: u64, _: u64) -> u64 {
     offset
 }
 

@@ -24,6 +24,7 @@ pub mod map;
 mod memory;
 pub mod os;
 pub mod partition;
+mod patchy;
 #[cfg(any(test, feature = "conformance"))]
 pub mod recording;
 mod view;
@@ -35,5 +36,6 @@ pub use file::{FileDevice, OpenError, open, open_uncached};
 pub use file_writing::{WritableFile, open_writable};
 pub use free_space::free_space;
 pub use memory::MemoryDevice;
+pub use patchy::PatchyDevice;
 pub use view::View;
 pub use writable::{Writable, WritableDevice, WriteError};

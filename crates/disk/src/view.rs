@@ -64,6 +64,14 @@ impl<D: BlockDevice + ?Sized> BlockDevice for View<D> {
             _ => 0,
         }
     }
+
+    fn unreadable_at(&self, offset: u64, len: u64) -> u64 {
+        let len = len.min(self.len_bytes.saturating_sub(offset));
+        match self.start.checked_add(offset) {
+            Some(at) if at < self.inner.len_bytes() => self.inner.unreadable_at(at, len),
+            _ => len,
+        }
+    }
 }
 
 impl<D: WritableDevice + ?Sized> WritableDevice for View<D> {

@@ -194,6 +194,29 @@ impl BlockDevice for UnlockedVolume {
             None => 0,
         }
     }
+
+    fn unreadable_at(&self, offset: u64, len: u64) -> u64 {
+        let Some(piece) = self.layout.piece_at(offset) else {
+            return 0;
+        };
+        let len = len.min(piece.end - offset);
+        let (at, unit) = match piece.source {
+            Source::Zeros | Source::Restored(_) => return 0,
+            Source::Plain { at } => (at + (offset - piece.start), 1),
+            Source::Encrypted { at } => (at + (offset - piece.start), self.sector_size.bytes_u64()),
+        };
+        if at >= self.device.len_bytes() {
+            return len;
+        }
+        match self.device.unreadable_at(at, len) {
+            0 => 0,
+            // Of a sector that is there in part nothing can be decrypted.
+            unreadable => (at + unreadable)
+                .next_multiple_of(unit)
+                .saturating_sub(at)
+                .min(len),
+        }
+    }
 }
 
 /// Returns how many bytes of whole sectors in front of `run` are all as `is` says.

@@ -1,21 +1,21 @@
 //! `keyhaven export`: the decrypted drive as an image.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
 use indicatif::HumanBytes;
+use keyhaven_disk::Device;
 use keyhaven_disk::copy::{self, CompareError, CopyError, CopyOptions, CopyReport};
-use keyhaven_disk::{Device, map};
 use serde::Serialize;
 
 use crate::commands::{Run, Verb};
 use crate::content::ContentArgs;
 use crate::context::Context;
-use crate::drive::DriveArgs;
+use crate::drive::{Drive, DriveArgs};
 use crate::error::{CliError, Exit};
-use crate::target::{Target, with_suffix};
+use crate::rescuing::{Rescue, RescueArgs};
+use crate::target::Target;
 use crate::unlocking::UnlockArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Export>();
@@ -50,9 +50,14 @@ struct Export {
 
     /// Go on where the drive cannot be read: such parts become zeros and are listed in OUT.map
     ///
-    /// The list has the format of GNU ddrescue's map files. The exit code is still 2, since the image is not complete.
+    /// What reads well is read first, bad parts are skipped, looked into and tried again at the end. When it was stopped
+    /// or something is missing, the same command goes on from there. The list has the format of GNU ddrescue's map
+    /// files. The exit code is 2 as long as the image is not complete.
     #[arg(long)]
     keep_going: bool,
+
+    #[command(flatten)]
+    rescue: RescueArgs,
 }
 
 #[derive(Serialize)]
@@ -76,7 +81,16 @@ struct RangeAnswer {
 
 impl Run for Export {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
+        if self.rescue.is_given() && !self.keep_going {
+            return Err(CliError::could_not(
+                "`--retry` and `--map` are for drives that cannot be read whole",
+            )
+            .hint("add `--keep-going`"));
+        }
         let drive = self.drive.open(context)?;
+        if self.keep_going {
+            return self.rescue(&drive, context);
+        }
         // Before a person types 48 digits.
         let target = Target::new(&self.out, self.overwrite)?;
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
@@ -84,21 +98,30 @@ impl Run for Export {
         target.check(&data, &self.drive.path())?;
 
         // Whatever ends the process, a file with the final name is whole.
-        let written = self
-            .copy(&data, &target, context)
-            .and_then(|report| self.verify(&data, &target, &report, context).map(|()| report))
-            .and_then(|report| target.keep().map(|()| report));
+        let written = self.copy(&data, &target, context).and_then(|report| {
+            let read_back = || target.read_back();
+            self.verify(&data, read_back, &report, target.after_failure(), context)?;
+            target.keep().map(|()| report)
+        });
         let report = written.inspect_err(|_| target.discard())?;
-        let map = if report.is_complete() {
-            None
-        } else {
-            Some(write_map(&self.out, &report)?)
-        };
-        self.tell(&drive.name, &report, map.as_deref(), context)
+        self.tell(&drive.name, &report, None, context)
     }
 }
 
 impl Export {
+    /// Copies what can be read.
+    fn rescue(&self, drive: &Drive, context: &Context) -> Result<Exit, CliError> {
+        let rescue = Rescue::new(&self.out, self.overwrite, &self.rescue)?;
+        let unlocked = self.unlock.unlock(&drive.volume, context)?;
+        let identity = unlocked.metadata().volume_id().to_string();
+        let data: Device = Arc::new(drive.content(unlocked, &self.content)?);
+        let report = rescue.run(&data, &self.drive.path(), &identity, context)?;
+        let kept = "the image is kept";
+        self.verify(&data, || rescue.read_back(), &report, kept, context)?;
+        let map = (!report.is_complete()).then(|| rescue.map());
+        self.tell(&drive.name, &report, map, context)
+    }
+
     fn copy(&self, data: &Device, target: &Target, context: &Context) -> Result<CopyReport, CliError> {
         let mut out = target.create()?;
         let mut bar = context.ui.progress("decrypting", data.len_bytes());
@@ -106,8 +129,7 @@ impl Export {
             bar.set(progress.done_bytes);
             context.interrupt.flow()
         };
-        let options = CopyOptions::default().keep_going(self.keep_going);
-        copy::export(data, &mut *out, options, &mut watch).map_err(|error| match &error {
+        copy::export(data, &mut *out, CopyOptions::default(), &mut watch).map_err(|error| match &error {
             CopyError::Stopped { .. } => CliError::stopped(),
             CopyError::Read { .. } => CliError::could_not(format!(
                 "the drive cannot be read to its end; {}",
@@ -129,14 +151,15 @@ impl Export {
     fn verify(
         &self,
         data: &Device,
-        target: &Target,
+        read_back: impl FnOnce() -> Result<Device, CliError>,
         report: &CopyReport,
+        after_failure: &str,
         context: &Context,
     ) -> Result<(), CliError> {
         if !self.verify {
             return Ok(());
         }
-        let copy = target.read_back()?;
+        let copy = read_back()?;
         let mut bar = context.ui.progress("comparing", data.len_bytes());
         let mut watch = |progress: copy::Progress| {
             bar.set(progress.done_bytes);
@@ -146,11 +169,8 @@ impl Export {
             if matches!(error, CompareError::Stopped { .. }) {
                 return CliError::stopped();
             }
-            let refused = CliError::could_not(format!(
-                "the copy could not be proven; {}",
-                target.after_failure()
-            ))
-            .because(&error);
+            let refused =
+                CliError::could_not(format!("the copy could not be proven; {after_failure}")).because(&error);
             match error {
                 CompareError::Differs { .. } => {
                     refused.hint("the medium, its cable or the memory of this computer may be failing")
@@ -204,26 +224,11 @@ impl Export {
                     HumanBytes(report.bad_bytes()),
                     map.display()
                 ));
+                context
+                    .ui
+                    .say("the same command tries again what is missing, and nothing else");
                 Ok(Exit::CouldNot)
             }
         }
     }
-}
-
-fn write_map(out: &Path, report: &CopyReport) -> Result<PathBuf, CliError> {
-    let path = with_suffix(out, ".map");
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        map::write(&mut file, report.len_bytes, &report.bad)?;
-        file.sync_all()
-    };
-    write().map_err(|error| {
-        CliError::could_not(format!(
-            "the image is not complete ({}), and the list of what is missing cannot be written to `{}`",
-            HumanBytes(report.bad_bytes()),
-            path.display()
-        ))
-        .hint(CliError::chain(&error))
-    })?;
-    Ok(path)
 }

@@ -26,6 +26,13 @@ impl Progress {
         }
         self.bar.set_position(done_bytes);
     }
+
+    /// Says what the work is now; fits before a colon.
+    pub(crate) fn describe(&mut self, what: &str) {
+        if self.bar.message() != what {
+            self.bar.set_message(printable(what));
+        }
+    }
 }
 
 impl Drop for Progress {

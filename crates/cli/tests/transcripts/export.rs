@@ -97,13 +97,13 @@ fn going_on_writes_what_there_is_and_a_map_of_the_rest() {
         assert_eq!(out.metadata().unwrap().len(), size);
         assert_eq!(sha256_of((&out).take(volume.size)), by_peers.sha256, "{name}");
 
-        // GNU ddrescue's format: `+` for what was read, `-` for what was not.
+        // GNU ddrescue's format: `+` for what was read, `?` for what is not there to be tried.
         assert_eq!(answer["map"], format!("{}.map", desk.arg("out.img")));
         let map = fs::read_to_string(desk.path("out.img.map")).unwrap();
         let line = |start: u64, len: u64, sign: char| format!("0x{start:08X}  0x{len:08X}  {sign}");
         for line in [
             line(0, volume.size, '+'),
-            line(volume.size, size - volume.size, '-'),
+            line(volume.size, size - volume.size, '?'),
         ] {
             assert!(map.lines().any(|own| own == line), "{line:?} is missing:\n{map}");
         }

@@ -10,6 +10,8 @@ mod create;
 mod credentials;
 mod desk;
 mod export;
+#[cfg(target_os = "linux")]
+mod failing;
 mod inputs;
 mod journeys;
 mod key_check;

@@ -52,7 +52,6 @@ pub fn compare(
     let total_bytes = source.len_bytes();
     let readers = pipeline::reader_count(options.readers, total_bytes);
     let mut buffer = AlignedBuffer::new(pipeline::CHUNK_LEN);
-    let bad_bytes = bad.iter().map(|range| range.len_bytes).sum();
     pipeline::for_each_piece(source, true, readers, &mut |piece| {
         let (offset, len_bytes) = (piece.offset, piece.len_bytes);
         match std::mem::replace(&mut piece.content, Content::Stored) {
@@ -76,7 +75,6 @@ pub fn compare(
         match progress(Progress {
             done_bytes,
             total_bytes,
-            bad_bytes,
         }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(CompareError::Stopped { offset: done_bytes }),

@@ -1,16 +1,16 @@
 //! Copies a device to a file or to another device, and holds the copy against its source ([`compare`]).
 //!
 //! [`export`] reads the source from its first byte to its last on all cores and gives it to a [`CopyTarget`] in
-//! order, leaving out what is zero: in a new file those parts become holes. A copy is complete or an error. With
-//! [`CopyOptions::keep_going`] parts that cannot be read are narrowed down to sectors, left as zeros in the copy,
-//! and listed in the [`CopyReport`].
+//! order, leaving out what is zero: in a new file those parts become holes. A copy is complete or an error.
+//! [`rescue`] is for devices that fail: it copies what can be read, in an order that suits them, keeps a map of what
+//! cannot, and can be gone on with.
 //!
 //! Reading a device may be work (an unlocked volume decrypts), and many threads can do it at once; writing is one
 //! thread's. The pipeline between the two holds a few pieces of 128 KiB, whatever the size of the source.
 
 mod compare;
-mod narrow;
 mod pipeline;
+mod rescue;
 mod sparse;
 mod target;
 
@@ -19,32 +19,23 @@ use std::ops::ControlFlow;
 
 use crate::device::{Device, ReadError};
 use crate::map::BadRange;
-use narrow::BadRanges;
 use pipeline::Content;
 use sparse::SparseWriter;
 
 pub use compare::{CompareError, compare};
-pub use target::{CopyTarget, DeviceTarget, FileTarget};
+pub use rescue::{Next, RescueOptions, RescueProgress, Watcher, rescue};
+pub use target::{CopyTarget, DeviceTarget, FileTarget, ResumedFile};
 
 /// How to copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyOptions {
-    /// Goes on past parts that cannot be read: they become zeros and are reported.
-    pub keep_going: bool,
     /// How many threads read besides the caller's, which writes, and reads when it has nothing to write; `None` is
     /// one for each other core, and at least one.
     pub readers: Option<usize>,
 }
 
 impl CopyOptions {
-    /// Sets whether the copy goes on past parts that cannot be read.
-    #[must_use]
-    pub fn keep_going(mut self, keep_going: bool) -> Self {
-        self.keep_going = keep_going;
-        self
-    }
-
     /// Sets how many threads read besides the caller's; with 0 that one does all the work.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
@@ -57,12 +48,10 @@ impl CopyOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How many bytes of the source are done with: copied, known to be zero, or given up.
+    /// How many bytes of the source are done with: copied, or known to be zero.
     pub done_bytes: u64,
     /// How many bytes the source has.
     pub total_bytes: u64,
-    /// How many bytes could not be read so far.
-    pub bad_bytes: u64,
 }
 
 /// What a copy came to.
@@ -74,8 +63,6 @@ pub struct CopyReport {
     /// How much of it was written rather than left as a hole.
     pub written_bytes: u64,
     /// What could not be read, in order, without overlaps; empty when the copy is complete.
-    ///
-    /// Above a million ranges the last one grows over the readable parts between, which are copied all the same.
     pub bad: Vec<BadRange>,
 }
 
@@ -123,6 +110,12 @@ pub enum CopyError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The map of what was read so far could not be kept.
+    #[error("saving the map of what was read failed")]
+    Save {
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The caller asked to stop.
     #[error("the copy was stopped at byte {offset}")]
     Stopped {
@@ -134,13 +127,11 @@ pub enum CopyError {
 /// Copies all of `source` to `out`.
 ///
 /// `progress` is called before the first piece and after every piece of at most 128 KiB (a longer hole counts as
-/// one), and after every failed attempt while a bad part is being narrowed down; it stops the copy by answering
-/// [`ControlFlow::Break`]. It and `out` are only called on the caller's thread, and no other thread is left when
+/// one); it stops the copy by answering [`ControlFlow::Break`]. It and `out` are only called on the caller's thread, and no other thread is left when
 /// this returns.
 ///
 /// # Errors
-/// See [`CopyError`]. Of several failures the first in the order of the source is the one returned. With
-/// [`CopyOptions::keep_going`] a source that cannot be read is not an error but a range in [`CopyReport::bad`].
+/// See [`CopyError`]. Of several failures the first in the order of the source is the one returned.
 ///
 /// # Panics
 /// When the source or the target does: with its panic.
@@ -154,33 +145,21 @@ pub fn export(
     let skip_holes = out.starts_as_zeros();
     let readers = pipeline::reader_count(options.readers, total_bytes);
     let mut writer = SparseWriter::new(out);
-    let mut bad = BadRanges::default();
-    report(progress, 0, total_bytes, &bad)?;
+    report(progress, 0, total_bytes)?;
     pipeline::for_each_piece(source, skip_holes, readers, &mut |piece| {
         let offset = piece.offset;
         match std::mem::replace(&mut piece.content, Content::Stored) {
             Content::Hole => {}
             Content::Stored => writer.write(offset, piece.bytes_mut())?,
-            Content::Unreadable(error) if options.keep_going => {
-                narrow::narrow_down(source, offset, piece.bytes_mut(), &error, &mut bad, &mut |bad| {
-                    report(progress, offset, total_bytes, bad)
-                })?;
-                writer.write(offset, piece.bytes_mut())?;
-            }
             Content::Unreadable(error) => return Err(unreadable(offset, error)),
         }
-        report(
-            progress,
-            offset.saturating_add(piece.len_bytes),
-            total_bytes,
-            &bad,
-        )
+        report(progress, offset.saturating_add(piece.len_bytes), total_bytes)
     })?;
     let written_bytes = writer.finish(total_bytes)?;
     Ok(CopyReport {
         len_bytes: total_bytes,
         written_bytes,
-        bad: bad.into_ranges(),
+        bad: Vec::new(),
     })
 }
 
@@ -197,12 +176,10 @@ fn report(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     done_bytes: u64,
     total_bytes: u64,
-    bad: &BadRanges,
 ) -> Result<(), CopyError> {
     match progress(Progress {
         done_bytes,
         total_bytes,
-        bad_bytes: bad.total_bytes(),
     }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(CopyError::Stopped { offset: done_bytes }),

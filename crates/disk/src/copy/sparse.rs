@@ -45,14 +45,23 @@ impl<'a> SparseWriter<'a> {
 
     /// Makes the copy `len_bytes` long, brings it to the medium, and returns how much was written, holes not counted.
     pub(super) fn finish(self, len_bytes: u64) -> Result<u64, CopyError> {
+        let mut writer = self;
+        writer.sync(len_bytes)?;
+        Ok(writer.written_bytes)
+    }
+
+    /// As [`finish`](Self::finish), where more is to be written.
+    pub(super) fn sync(&mut self, len_bytes: u64) -> Result<(), CopyError> {
         let written_bytes = self.written_bytes;
-        match self.out.finish(len_bytes) {
-            Ok(()) => Ok(written_bytes),
-            Err(source) => Err(CopyError::Finish {
-                written_bytes,
-                source,
-            }),
-        }
+        self.out.finish(len_bytes).map_err(|source| CopyError::Finish {
+            written_bytes,
+            source,
+        })
+    }
+
+    /// Returns how much was written so far, holes not counted.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     fn write_part(&mut self, offset: u64, part: &[u8]) -> Result<(), CopyError> {
@@ -68,7 +77,7 @@ impl<'a> SparseWriter<'a> {
     }
 }
 
-fn is_zero(block: &[u8]) -> bool {
+pub(super) fn is_zero(block: &[u8]) -> bool {
     // Without an early exit inside a line the compiler compares many bytes at a time.
     block
         .chunks(256)

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io;
 
+use super::sparse::{ZERO_BLOCK_LEN, is_zero};
+use crate::file::next_stored_byte;
 use crate::writable::{Writable, WriteError};
 
 /// What a copy is written to.
@@ -16,7 +18,8 @@ pub trait CopyTarget {
     /// What the operating system says.
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes the copy `len_bytes` long and brings it to the medium.
+    /// Makes the copy `len_bytes` long and brings it to the medium. A copy that can be gone on with is written to after
+    /// that, and finished again.
     ///
     /// # Errors
     /// What the operating system says.
@@ -41,10 +44,16 @@ impl FileTarget {
     pub fn new(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let is_regular = metadata.is_file();
+        let was_empty = is_regular && metadata.len() == 0;
+        // Elsewhere files are sparse without being asked.
+        #[cfg(windows)]
+        if was_empty {
+            crate::os::windows::raw::make_sparse(&file);
+        }
         Ok(Self {
             file,
             is_regular,
-            was_empty: is_regular && metadata.len() == 0,
+            was_empty,
         })
     }
 }
@@ -54,16 +63,8 @@ impl CopyTarget for FileTarget {
         self.was_empty
     }
 
-    #[cfg(unix)]
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
-    }
-
-    #[cfg(not(unix))]
-    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        use std::io::{Seek, SeekFrom, Write};
-        self.file.seek(SeekFrom::Start(offset))?;
-        self.file.write_all(bytes)
+        write_all_at(&mut self.file, offset, bytes)
     }
 
     fn finish(&mut self, len_bytes: u64) -> io::Result<()> {
@@ -72,6 +73,67 @@ impl CopyTarget for FileTarget {
         }
         self.file.sync_all()
     }
+}
+
+/// A file that a copy is gone on with: it has what it was given before, and holes or zeros elsewhere.
+///
+/// Zeros are written only where something else may be, so that it stays sparse.
+#[derive(Debug)]
+pub struct ResumedFile(File);
+
+impl ResumedFile {
+    /// Takes a regular file that is open for reading and writing.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self(file)
+    }
+
+    fn is_hole(&self, offset: u64, len_bytes: u64) -> bool {
+        let Ok(metadata) = self.0.metadata() else {
+            return false;
+        };
+        let next = if offset < metadata.len() {
+            next_stored_byte(&self.0, offset, metadata.len())
+        } else {
+            metadata.len()
+        };
+        offset >= metadata.len() || next >= metadata.len().min(offset.saturating_add(len_bytes))
+    }
+}
+
+impl CopyTarget for ResumedFile {
+    fn starts_as_zeros(&self) -> bool {
+        false
+    }
+
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut at = offset;
+        for block in bytes.chunks(ZERO_BLOCK_LEN) {
+            let len = block.len() as u64;
+            if !(is_zero(block) && self.is_hole(at, len)) {
+                write_all_at(&mut self.0, at, block)?;
+            }
+            at = at.saturating_add(len);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, len_bytes: u64) -> io::Result<()> {
+        self.0.set_len(len_bytes)?;
+        self.0.sync_all()
+    }
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_all_at(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
 }
 
 /// A device as the target of a copy. What lies behind the copy stays as it is.

@@ -13,15 +13,15 @@ use crate::{BlockDevice, View};
 const RUN_LEN: usize = 8 * CHUNK_LEN;
 
 /// A target in memory that is full after so many bytes.
-struct Memory {
-    bytes: Vec<u8>,
-    capacity: u64,
-    starts_as_zeros: bool,
+pub(super) struct Memory {
+    pub(super) bytes: Vec<u8>,
+    pub(super) capacity: u64,
+    pub(super) starts_as_zeros: bool,
     finished: Option<u64>,
 }
 
 impl Memory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             bytes: Vec::new(),
             capacity: u64::MAX,
@@ -53,46 +53,7 @@ impl CopyTarget for Memory {
     }
 }
 
-/// A device with bad sectors, counting the reads.
-#[derive(Debug)]
-struct Worn {
-    bytes: Vec<u8>,
-    bad_sectors: Vec<u64>,
-    reads: AtomicU64,
-}
-
-impl Worn {
-    fn new(bytes: Vec<u8>, bad_sectors: Vec<u64>) -> Self {
-        Self {
-            bytes,
-            bad_sectors,
-            reads: AtomicU64::new(0),
-        }
-    }
-}
-
-impl BlockDevice for Worn {
-    fn len_bytes(&self) -> u64 {
-        self.bytes.len_bytes()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.bytes.read_at(offset, buf)?;
-        let len_bytes = buf.len() as u64;
-        let touched = offset / 512..(offset + len_bytes).div_ceil(512);
-        if self.bad_sectors.iter().any(|sector| touched.contains(sector)) {
-            return Err(ReadError::Io {
-                offset,
-                len_bytes,
-                source: io::ErrorKind::Other.into(),
-            });
-        }
-        Ok(())
-    }
-}
-
-fn content(len: usize) -> Vec<u8> {
+pub(super) fn content(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8 + 1).collect()
 }
 
@@ -193,62 +154,6 @@ fn a_short_source_is_an_error_with_the_offset() {
 }
 
 #[test]
-fn keep_going_narrows_bad_parts_down_to_sectors() {
-    let bytes = content(2 * RUN_LEN + 300);
-    let last = (2 * RUN_LEN / 512) as u64;
-    let worn = Arc::new(Worn::new(bytes.clone(), vec![3, 7, 8, 2047, 2048, last]));
-    let source: Device = worn.clone();
-    let mut target = Memory::new();
-    let report = export(
-        &source,
-        &mut target,
-        CopyOptions::default().keep_going(true),
-        &mut go_on,
-    )
-    .expect("copied");
-    let bad: Vec<_> = report
-        .bad
-        .iter()
-        .map(|range| (range.start / 512, range.len_bytes))
-        .collect();
-    assert_eq!(bad, [(3, 512), (7, 1024), (2047, 1024), (last, 300)]);
-    assert_eq!(report.bad_bytes(), 512 + 1024 + 1024 + 300);
-    let mut expected = bytes;
-    for range in &report.bad {
-        expected[range.start as usize..range.end() as usize].fill(0);
-    }
-    assert_eq!(target.bytes, expected);
-    let reads = worn.reads.load(Ordering::Relaxed);
-    assert!(reads < 150, "{reads} reads to find six bad sectors");
-}
-
-#[test]
-fn keep_going_gives_a_missing_tail_up_run_by_run() {
-    let there = CHUNK_LEN + 700;
-    let worn = Arc::new(Worn::new(content(there), vec![]));
-    let source: Device = Arc::new(View::new(worn.clone(), 0, 50 * CHUNK_LEN as u64));
-    let mut target = Memory::new();
-    let report = export(
-        &source,
-        &mut target,
-        CopyOptions::default().keep_going(true),
-        &mut go_on,
-    )
-    .expect("copied");
-    // The sector in which the medium ends is lost as a whole.
-    let first_missing = (CHUNK_LEN + 512) as u64;
-    assert_eq!(
-        report.bad,
-        [BadRange {
-            start: first_missing,
-            len_bytes: 50 * CHUNK_LEN as u64 - first_missing
-        }]
-    );
-    assert_eq!(target.bytes[..CHUNK_LEN + 512], content(there)[..CHUNK_LEN + 512]);
-    assert!(worn.reads.load(Ordering::Relaxed) < 300);
-}
-
-#[test]
 fn a_full_target_says_where() {
     let source: Device = Arc::new(content(3 * RUN_LEN));
     let mut target = Memory {
@@ -269,33 +174,19 @@ fn a_full_target_says_where() {
 }
 
 #[test]
-fn the_caller_stops_a_copy_between_runs_and_while_narrowing_down() {
-    let stop_after = |source: Device, calls: u64, keep_going| {
-        let mut left = calls;
-        let mut target = Memory::new();
-        export(
-            &source,
-            &mut target,
-            CopyOptions::default().keep_going(keep_going),
-            &mut |_| {
-                left -= 1;
-                if left == 0 {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
-        )
-    };
-    let stopped = stop_after(Arc::new(content(3 * RUN_LEN)), 2, false);
+fn the_caller_stops_a_copy_between_runs() {
+    let mut left = 2;
+    let source: Device = Arc::new(content(3 * RUN_LEN));
+    let stopped = export(&source, &mut Memory::new(), CopyOptions::default(), &mut |_| {
+        left -= 1;
+        if left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
     assert!(
         matches!(stopped, Err(CopyError::Stopped { offset }) if offset == CHUNK_LEN as u64),
-        "{stopped:?}"
-    );
-    let worn: Device = Arc::new(Worn::new(content(3 * RUN_LEN), (0..2048).collect()));
-    let stopped = stop_after(worn, 10, true);
-    assert!(
-        matches!(stopped, Err(CopyError::Stopped { offset: 0 })),
         "{stopped:?}"
     );
 }
@@ -546,29 +437,6 @@ fn there_are_never_more_readers_than_pieces() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
-
-    #[test]
-    fn exactly_the_bad_sectors_are_lost(
-        len in 1usize..500_000,
-        bad in proptest::collection::btree_set(0u64..1000, 0..12),
-        starts_as_zeros in any::<bool>(),
-        readers in 0usize..5,
-    ) {
-        let bytes = content(len);
-        let source: Device = Arc::new(Worn::new(bytes.clone(), bad.iter().copied().collect()));
-        let mut target = Memory { starts_as_zeros, ..Memory::new() };
-        let report =
-            export(&source, &mut target, CopyOptions::default().keep_going(true).readers(readers), &mut go_on)
-                .expect("copied");
-        let mut expected = bytes;
-        for sector in &bad {
-            let start = (*sector as usize * 512).min(len);
-            expected[start..(start + 512).min(len)].fill(0);
-        }
-        prop_assert_eq!(&target.bytes, &expected);
-        let lost = expected.iter().filter(|byte| **byte == 0).count() as u64;
-        prop_assert_eq!(report.bad_bytes(), lost);
-    }
 
     #[test]
     fn pieces_arrive_whole_and_in_order(
