@@ -181,21 +181,21 @@ impl Reading {
     }
 
     fn add_geometry(&mut self, file: &Device, section: &Section) -> Result<(), ContainerError> {
-        let geometry = Geometry::read(&**file, section)?;
-        match &self.geometry {
-            None => self.geometry = Some(geometry),
-            Some(known) if known.is_of_the_same_image(&geometry) => {}
-            Some(_) => {
-                return Err(damaged(
-                    section.at,
-                    format!(
-                        "file {} belongs to another image",
-                        self.segments.len().saturating_add(1)
-                    ),
-                ));
-            }
+        let Some(known) = self.geometry else {
+            self.geometry = Some(Geometry::read(&**file, section)?);
+            return Ok(());
+        };
+        // Repeated in later files and at the end, where not all programs fill in what they know by then.
+        match Geometry::read(&**file, section) {
+            Ok(again) if !known.is_of_the_same_image(&again) => Err(damaged(
+                section.at,
+                format!(
+                    "file {} belongs to another image",
+                    self.segments.len().saturating_add(1)
+                ),
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn add_table(&mut self, mut table: Table, segment: usize, is_copy: bool) -> Result<(), ContainerError> {

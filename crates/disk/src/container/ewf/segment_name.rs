@@ -16,19 +16,17 @@ pub(super) struct SegmentNames {
 }
 
 impl SegmentNames {
-    /// Reads the name of one of the files; `None` if it has no ending of this kind.
+    /// Reads the name of one of the first files; `None` if it has no ending of this kind.
     pub(super) fn of(name: &str) -> Option<Self> {
         let (stem, ending) = name.rsplit_once('.')?;
-        let letter = match ending.as_bytes() {
-            [letter, b'0'..=b'9', b'0'..=b'9'] => *letter,
-            // The first letter goes on after 99 and 676 files; of later ones it does not tell the first.
-            [letter, b'A'..=b'Z' | b'a'..=b'z', b'A'..=b'Z' | b'a'..=b'z'] => *letter,
-            _ => return None,
-        };
-        letter.is_ascii_alphabetic().then(|| Self {
-            stem: format!("{stem}."),
-            letter,
-        })
+        match ending.as_bytes() {
+            [letter, b'0'..=b'9', b'0'..=b'9'] if letter.is_ascii_alphabetic() => Some(Self {
+                stem: format!("{stem}."),
+                letter: *letter,
+            }),
+            // Later files are called so too, but so are many others, and they do not tell the first letter.
+            _ => None,
+        }
     }
 
     /// Returns the name of file `number`, counted from 1.
@@ -80,7 +78,7 @@ mod tests {
         assert_eq!(names.name(u16::MAX), None);
         let names = SegmentNames::of("x.s07").expect("a name of this kind");
         assert_eq!(names.name(101).as_deref(), Some("x.sab"));
-        for name in ["x", "x.E1", "x.E001", "x.001", "x.é1", "x.E0A"] {
+        for name in ["x", "x.E1", "x.E001", "x.001", "x.é1", "x.E0A", "x.bin"] {
             assert_eq!(SegmentNames::of(name), None, "{name}");
         }
     }

@@ -110,14 +110,18 @@ impl Source {
             return Err(ContainerError::NotThis { title: SPEC.title });
         }
         let header = Header::read(&**file)?;
-        let Some((at, len)) = header.descriptor else {
-            return Err(ContainerError::Unsupported {
+        let descriptor = match header.descriptor {
+            None => None,
+            Some((at, len)) => Some(Descriptor::parse(&text(file, at, len)?)?),
+        };
+        match descriptor {
+            // One that is the whole disk names itself.
+            Some(descriptor) if !descriptor.extents.is_empty() => Ok(Self::Whole { header, descriptor }),
+            _ => Err(ContainerError::Unsupported {
                 what: "it is one part of several; name the file that lists them, a text that is also called `.vmdk`"
                     .to_owned(),
-            });
-        };
-        let descriptor = Descriptor::parse(&text(file, at, len)?)?;
-        Ok(Self::Whole { header, descriptor })
+            }),
+        }
     }
 
     fn descriptor(&self) -> &Descriptor {
