@@ -112,8 +112,8 @@ pub struct Fragment {
     pub datum: Datum,
 }
 
-/// Finds the entries in damaged metadata: follows the chain of sizes as far as it makes sense, then looks for the next
-/// place where an entry that metadata have begins.
+/// Finds the entries in damaged metadata: every place at which one begins that metadata have at their top level, whether
+/// the chain of sizes leads there or not.
 #[must_use]
 pub fn entries_in(bytes: &[u8]) -> Vec<Fragment> {
     let bytes = bytes.get(..MAX_REGION_LEN_BYTES).unwrap_or(bytes);
@@ -126,13 +126,11 @@ pub fn entries_in(bytes: &[u8]) -> Vec<Fragment> {
             continue;
         }
         tried += 1;
-        match entry_at(rest) {
-            Some((datum, len)) => {
-                found.push(Fragment { at, datum });
-                at += len;
-            }
-            None => at += 1,
+        if let Some((datum, _)) = entry_at(rest) {
+            found.push(Fragment { at, datum });
         }
+        // A torn entry may swallow the whole one behind it: that is found as well.
+        at += 1;
     }
     found
 }

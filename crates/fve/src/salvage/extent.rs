@@ -147,7 +147,7 @@ impl Looking<'_> {
         let sector = self.sector_size.bytes_u64();
         let (mut low, mut high) = (0, plain);
         // Everything in front of `low` is encrypted, everything from `high` on is plain.
-        while high - low > sector {
+        while high > low {
             let middle = low + (high - low) / sector / 2 * sector;
             match self.telling_near(middle, low..high) {
                 Some((at, Sight::Encrypted)) => low = at + sector,

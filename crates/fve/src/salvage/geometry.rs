@@ -74,32 +74,33 @@ const MAX_CANDIDATES: usize = 256;
 /// Windows moves 8 KiB.
 pub(super) const MOVED_LEN_BYTES: u64 = 0x2000;
 
-/// Finds the moved boot sectors, trying each key with each size of sectors.
-///
-/// The sizes of sectors that a device can have are tried on the likely places first and the rest of the device then.
+/// Finds the moved boot sectors, trying each key with each size of sectors on every sector.
 pub(super) fn find(
     device: &Device,
     keys: Vec<FullVolumeEncryptionKey>,
     sector_sizes: &[SectorSize],
     watch: &mut Watch<'_>,
 ) -> Result<Geometry, NoGeometry> {
-    let mut ciphers = Vec::new();
-    for (index, key) in keys.iter().enumerate() {
-        ciphers.extend(sector_sizes.iter().map(|size| (index, *size, key.cipher(*size))));
+    let mut trials = Vec::new();
+    for (key, own) in keys.iter().enumerate() {
+        trials.extend(sector_sizes.iter().map(|size| Trial {
+            key,
+            sector_size: *size,
+            cipher: own.cipher(*size),
+            candidates: Vec::new(),
+        }));
     }
-    let mut found: Vec<(usize, SectorSize, Vec<Candidate>)> = Vec::new();
-    for (index, sector_size, cipher) in &ciphers {
-        let candidates = search(device, cipher, *sector_size, watch)?;
-        if !candidates.is_empty() {
-            found.push((*index, *sector_size, candidates));
-        }
-    }
-    // With the wrong method or size nothing decrypts; but one XTS sector is another's front in no case.
-    let Some((index, sector_size, candidates)) = found.into_iter().max_by_key(|(_, _, list)| list.len())
+    search(device, &mut trials, watch)?;
+    // With another method or size nothing decrypts.
+    let Some(best) = trials
+        .into_iter()
+        .filter(|trial| !trial.candidates.is_empty())
+        .max_by_key(|trial| trial.candidates.len())
     else {
         return Err(NoGeometry::Nothing);
     };
-    let fvek = keys.into_iter().nth(index).ok_or(NoGeometry::Nothing)?;
+    let fvek = keys.into_iter().nth(best.key).ok_or(NoGeometry::Nothing)?;
+    let (sector_size, candidates) = (best.sector_size, best.candidates);
     let backup = candidates
         .iter()
         .find(|candidate| candidate.is_backup() && candidate.boot.len_bytes <= device.len_bytes());
@@ -118,6 +119,15 @@ pub(super) fn find(
         first: of.first.clone(),
         boot: of.boot.clone(),
     })
+}
+
+/// A key and a size of sectors, and what they make boot sectors of.
+struct Trial {
+    /// Which of the keys.
+    key: usize,
+    sector_size: SectorSize,
+    cipher: SectorCipher,
+    candidates: Vec<Candidate>,
 }
 
 /// Chooses the moved boot sectors among the candidates; `None` where none can be them.
@@ -148,32 +158,37 @@ fn choose<'a>(
 }
 
 /// Goes through the device and decrypts every sector where it lies.
-fn search(
-    device: &Device,
-    cipher: &SectorCipher,
-    sector_size: SectorSize,
-    watch: &mut Watch<'_>,
-) -> Result<Vec<Candidate>, NoGeometry> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    let sector = sector_size.bytes();
+///
+/// The search ends with a boot sector that says the size of the device and has its program behind it: an image that is
+/// kept on the drive cannot be as large as that.
+fn search(device: &Device, trials: &mut [Trial], watch: &mut Watch<'_>) -> Result<(), NoGeometry> {
     let outcome: Found<()> = each_chunk(device, 0..device.len_bytes(), watch, |at, bytes| {
-        let whole = bytes.len() / sector * sector;
-        let mut run = bytes.get(..whole).unwrap_or_default().to_vec();
-        cipher.decrypt(at, &mut run);
-        for (i, plain) in (0u64..).step_by(sector).zip(run.chunks(sector)) {
-            let Some(boot) = FsBoot::read(plain) else { continue };
-            candidates.push(Candidate {
-                at: at + i,
-                has_program: has_program(device, cipher, at + i + sector as u64, sector),
-                first: plain.to_vec(),
-                boot,
-            });
+        for trial in trials.iter_mut() {
+            let sector = trial.sector_size.bytes();
+            let whole = bytes.len() / sector * sector;
+            let mut run = bytes.get(..whole).unwrap_or_default().to_vec();
+            trial.cipher.decrypt(at, &mut run);
+            for (i, plain) in (0u64..).step_by(sector).zip(run.chunks(sector)) {
+                let Some(boot) = FsBoot::read(plain) else { continue };
+                let at = at + i;
+                let has_program = has_program(device, &trial.cipher, at + sector as u64, sector);
+                let is_it = has_program && boot.len_bytes == device.len_bytes();
+                trial.candidates.push(Candidate {
+                    at,
+                    has_program,
+                    first: plain.to_vec(),
+                    boot,
+                });
+                if is_it || trial.candidates.len() >= MAX_CANDIDATES {
+                    return Some(());
+                }
+            }
         }
-        (candidates.len() >= MAX_CANDIDATES).then_some(())
+        None
     });
     match outcome {
         Found::Stopped => Err(NoGeometry::Stopped(Stopped)),
-        _ => Ok(candidates),
+        _ => Ok(()),
     }
 }
 

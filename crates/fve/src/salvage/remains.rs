@@ -77,6 +77,23 @@ impl Remains {
         package: Option<&KeyPackage>,
         watch: &mut Watch<'_>,
     ) -> Result<Self, SalvageError> {
+        let remains = Self::collect_any(device, package, watch)?;
+        if remains.entries_with_keys() > 0 {
+            Ok(remains)
+        } else {
+            Err(SalvageError::NoKeys)
+        }
+    }
+
+    /// Collects what `device` has left as [`collect`](Self::collect) does, for who has the key of the sectors already.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn collect_any(
+        device: Device,
+        package: Option<&KeyPackage>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Self, Stopped> {
         let sector = read_up_to(&device, 0, boot_sector::LEN_BYTES).unwrap_or_default();
         let boot = BootSector::read(&sector);
         let mut remains = Self {
@@ -99,12 +116,8 @@ impl Remains {
         } else if package.is_some() {
             remains.read_entries(package);
         }
-        if has_keys(&remains) {
-            remains.tell(package);
-            Ok(remains)
-        } else {
-            Err(SalvageError::NoKeys)
-        }
+        remains.tell(package);
+        Ok(remains)
     }
 
     /// Returns what the remains are, and from what that is known.

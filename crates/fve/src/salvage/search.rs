@@ -110,13 +110,6 @@ impl Search {
             let has_boot = boot.is_some_and(|sector| BootSector::read(&sector).is_some());
             start.is_certain = has_boot || start.copies.len() > 1;
         }
-        // A place that only one copy speaks for is no place at all where the same copy is accounted for elsewhere.
-        let certain: Vec<u64> = starts
-            .iter()
-            .filter(|start| start.is_certain)
-            .flat_map(|start| start.copies.iter().copied())
-            .collect();
-        starts.retain(|start| start.is_certain || !start.copies.iter().any(|copy| certain.contains(copy)));
         let sound = |start: &VolumeStart| {
             let copies = self.copies.iter();
             copies
@@ -126,6 +119,15 @@ impl Search {
         starts.sort_by_key(|start| {
             let support = (start.is_certain, sound(start), start.copies.len());
             (std::cmp::Reverse(support), start.offset)
+        });
+        // A copy belongs to one volume. Where copies lie at equal distances, some of them also agree on another start.
+        let mut claimed: Vec<u64> = Vec::new();
+        starts.retain(|start| {
+            let is_new = start.copies.iter().any(|copy| !claimed.contains(copy));
+            if is_new && start.is_certain {
+                claimed.extend(&start.copies);
+            }
+            is_new
         });
         starts
     }

@@ -1,15 +1,17 @@
 //! With the key: what the metadata no longer say is found out, and what they say is held against the data.
 
-use keyhaven_crypto::SectorSize;
+use keyhaven_crypto::{SecretBytes, SectorSize};
 use keyhaven_disk::BlockDevice;
 
 use super::extent::{Extent, Looking, Unknown};
 use super::geometry::{self, FsBoot, Geometry, MOVED_LEN_BYTES, NoGeometry};
 use super::remains::{Remains, SalvageError};
 use super::report::{Assumption, Evidence};
+use crate::encryption_method::EncryptionMethod;
 use crate::error::DataError;
 use crate::format::block::MAX_REGION_LEN_BYTES;
 use crate::format::fragments::BlockFields;
+use crate::keys::{FullVolumeEncryptionKey, VolumeMasterKey};
 use crate::metadata::{Conversion, Integrity};
 use crate::scan::Watch;
 use crate::unlocked::UnlockedVolume;
@@ -92,9 +94,28 @@ impl Remains {
         let salvaged = if known {
             self.by_metadata(volume, unlocked, assume)
         } else {
-            self.by_trial(volume, unlocked, assume, watch)
+            let (vmk, fvek) = unlocked.into_keys();
+            let fvek = fvek.ok_or(SettleError::NoSectorKey)?;
+            self.by_trial(&volume, vmk, vec![fvek], assume, watch)
         }?;
         Ok(salvaged)
+    }
+
+    /// Shows the plaintext with the key of the sectors alone; by which method it is used is found out, too.
+    ///
+    /// # Errors
+    /// [`SettleError`].
+    pub fn settle_with_sector_key(
+        &self,
+        key: &SecretBytes,
+        assume: Assume,
+        watch: &mut Watch<'_>,
+    ) -> Result<Salvaged, SettleError> {
+        let keys = EncryptionMethod::ALL
+            .iter()
+            .filter_map(|method| FullVolumeEncryptionKey::from_slice(*method, key.expose_secret()));
+        let volume = self.volume(watch)?;
+        self.by_trial(&volume, None, keys.collect(), assume, watch)
     }
 
     /// Takes what the header says, and holds it against the data.
@@ -195,16 +216,15 @@ impl Remains {
     /// Finds everything by decrypting.
     fn by_trial(
         &self,
-        volume: Volume,
-        unlocked: Unlocked,
+        volume: &Volume,
+        vmk: Option<VolumeMasterKey>,
+        keys: Vec<FullVolumeEncryptionKey>,
         assume: Assume,
         watch: &mut Watch<'_>,
     ) -> Result<Salvaged, SettleError> {
         let mut evidence = self.evidence().to_vec();
         let mut assumptions = Vec::new();
-        let (vmk, fvek) = unlocked.into_keys();
-        let fvek = fvek.ok_or(SettleError::NoSectorKey)?;
-        let sizes: Vec<SectorSize> = sector_sizes(&volume, self);
+        let sizes = sector_sizes(volume, self);
         let Geometry {
             fvek,
             sector_size,
@@ -212,7 +232,7 @@ impl Remains {
             backup_at,
             first,
             boot,
-        } = geometry::find(self.device(), vec![fvek], &sizes, watch)?;
+        } = geometry::find(self.device(), keys, &sizes, watch)?;
         evidence.push(Evidence::Method(fvek.method()));
         match moved_at {
             Some(at) => evidence.push(Evidence::MovedFound {
@@ -232,7 +252,7 @@ impl Remains {
             .len_bytes
             .max(there / sector_size.bytes_u64() * sector_size.bytes_u64());
 
-        let mut apart = self.apart(&volume);
+        let mut apart = self.apart(volume);
         apart.push(0..MOVED_LEN_BYTES);
         let cipher = fvek.cipher(sector_size);
         let looking = Looking {
@@ -284,8 +304,14 @@ impl Remains {
         };
         let volume = self.volume_with(Some(fields), places, Some(sector_size), restored_start, watch)?;
         let unlocked = Unlocked::of_keys(&volume, vmk, fvek);
-        // What was wiped with the metadata holds no data, and neither do sectors that were never written.
-        let data = volume.look(&unlocked)?.with_unwritten_as_zeros();
+        let data = volume.look(&unlocked)?;
+        // What was wiped with the metadata holds no data, nor do zeros around the end of encryption, of which nobody knows
+        // on which side of it they are.
+        let data = if places.iter().any(Option::is_none) || state_offset < len_bytes {
+            data.with_unwritten_as_zeros()
+        } else {
+            data
+        };
         Ok(Salvaged {
             data,
             volume,
