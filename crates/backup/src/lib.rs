@@ -8,6 +8,7 @@
 pub mod destination;
 pub mod drive;
 pub mod found;
+pub mod key_package;
 pub mod ledger;
 pub mod matching;
 pub mod paper;
