@@ -14,7 +14,8 @@ use crate::device::Device;
 pub(super) const SPEC: Spec = Spec {
     name: "split",
     title: "an image in several files",
-    extensions: &["001", "000", "aa"],
+    // A file that is made under such a name is a raw image like any other.
+    extensions: &[],
     detect: is_a_part,
     open,
     writing: None,
