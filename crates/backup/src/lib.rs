@@ -8,6 +8,7 @@
 pub mod destination;
 pub mod drive;
 pub mod found;
+pub mod guess;
 pub mod key_package;
 pub mod ledger;
 pub mod matching;
@@ -15,6 +16,7 @@ pub mod paper;
 pub mod pile;
 pub mod place;
 pub mod policy;
+pub mod private;
 pub mod reading;
 pub mod receipt;
 pub mod records;
