@@ -100,6 +100,10 @@ fn visit(tree: &dyn FileTree) {
             let _ = tree.lookup(node, &entry.name);
             let _ = tree.attributes(entry.node);
             let _ = tree.read_link(entry.node);
+            let _ = tree.hole_at(entry.node, 100, u64::MAX);
+            for stream in tree.streams(entry.node).unwrap_or_default().iter().take(9) {
+                let _ = tree.read_stream(entry.node, &stream.name, 100, &mut [0; 5000]);
+            }
             let mut buf = [0; 5000];
             for offset in [0, 4000, u64::MAX] {
                 let _ = tree.read(entry.node, offset, &mut buf);

@@ -51,6 +51,9 @@ pub enum FilesError {
     /// A symbolic link or junction was needed.
     #[error("this is not a symbolic link")]
     NotALink,
+    /// The file has no alternate data stream of this name.
+    #[error("the file has no stream of this name")]
+    NoSuchStream,
     /// The content is encrypted by Windows for a user account (EFS), inside the encrypted drive.
     #[error("the file is encrypted by Windows for one user account (EFS)")]
     Encrypted,

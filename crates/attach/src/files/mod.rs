@@ -5,7 +5,7 @@
 //! panic or run on.
 //!
 //! What cannot be read right is refused, never guessed: a file encrypted by Windows (EFS), a compression that is not
-//! known here, a structure that does not hold together. Alternate data streams are not shown.
+//! known here, a structure that does not hold together.
 //!
 //! [`state`] tells whether the file system was left in such an order that it may be written to.
 
@@ -23,7 +23,7 @@ mod tree;
 pub use attributes::{Attributes, NodeKind};
 pub use error::{FilesError, OpenFilesError, Storage};
 pub use state::{Cleanliness, Mark, state};
-pub use tree::{Entry, FileSystemKind, FileTree, NodeId, Space};
+pub use tree::{Entry, FileSystemKind, FileTree, NodeId, Space, StreamEntry};
 
 use keyhaven_disk::Device;
 use keyhaven_disk::content::{self, Content};

@@ -55,6 +55,43 @@ pub trait FileTree: Send + Sync + fmt::Debug {
     /// [`FilesError::IsADirectory`], or why it cannot be read; the content of `buf` is unspecified then.
     fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize, FilesError>;
 
+    /// Returns for how many bytes from `offset` on, at most `len_bytes`, a file surely reads as zeros that are not
+    /// stored; 0 where something is, or where nobody knows.
+    ///
+    /// There may be more of them after that.
+    ///
+    /// # Errors
+    /// As [`FileTree::read`].
+    fn hole_at(&self, node: NodeId, offset: u64, len_bytes: u64) -> Result<u64, FilesError> {
+        let _ = (node, offset, len_bytes);
+        Ok(0)
+    }
+
+    /// Returns the alternate data streams of a file or directory, in the order of the file system; only NTFS has any.
+    ///
+    /// # Errors
+    /// Why they cannot be known: the content of the file may be whole all the same.
+    fn streams(&self, node: NodeId) -> Result<Vec<StreamEntry>, FilesError> {
+        self.attributes(node).map(|_| Vec::new())
+    }
+
+    /// Reads from byte `offset` of an alternate data stream, as [`FileTree::read`] does of the content. Case does not
+    /// matter in its name; one that is spelt exactly so is preferred.
+    ///
+    /// # Errors
+    /// [`FilesError::NoSuchStream`], or why it cannot be read; the content of `buf` is unspecified then.
+    fn read_stream(
+        &self,
+        node: NodeId,
+        stream: &str,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, FilesError> {
+        let _ = (stream, offset, buf);
+        self.attributes(node)?;
+        Err(FilesError::NoSuchStream)
+    }
+
     /// Returns where a symbolic link or a junction leads, with forward slashes.
     ///
     /// What leads to this volume is given relative to the directory of the link, so that it can be followed wherever
@@ -82,6 +119,15 @@ pub struct Entry {
     ///
     /// [`FileTree::attributes`] looks closer.
     pub kind: NodeKind,
+}
+
+/// An alternate data stream: more content of a file, under a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// Its name, spelt as names of files are; without the colon.
+    pub name: String,
+    /// How many bytes can be read from it.
+    pub len_bytes: u64,
 }
 
 /// A kind of file system.

@@ -35,6 +35,7 @@ pub(super) fn of_files(error: &FilesError) -> Errno {
         FilesError::NotADirectory => Errno::ENOTDIR,
         FilesError::IsADirectory => Errno::EISDIR,
         FilesError::NotALink => Errno::EINVAL,
+        FilesError::NoSuchStream => Errno::ENODATA,
         // Only that account may read it, and only with its certificate.
         FilesError::Encrypted => Errno::EACCES,
         FilesError::Unsupported { .. } => Errno::EOPNOTSUPP,

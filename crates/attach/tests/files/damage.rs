@@ -34,6 +34,10 @@ pub(crate) fn visit(tree: &dyn FileTree) {
             let _ = tree.lookup(node, &entry.name);
             let _ = tree.attributes(entry.node);
             let _ = tree.read_link(entry.node);
+            let _ = tree.hole_at(entry.node, 100, u64::MAX);
+            for stream in tree.streams(entry.node).unwrap_or_default().iter().take(9) {
+                let _ = tree.read_stream(entry.node, &stream.name, 100, &mut [0; 5000]);
+            }
             if entry.kind == NodeKind::Directory && depth < 8 && left.len() < 200 {
                 left.push((entry.node, depth + 1));
             }

@@ -135,7 +135,97 @@ fn a_large_sparse_file() {
         }
         assert_eq!(count as u64, (LEN - start).min(300));
         assert_eq!(buf[..count], expected[..count], "around byte {place}");
+        assert_eq!(found.hole_at(node, place, 10).unwrap(), 0);
     }
+
+    // From hole to hole, everything that was written is passed.
+    let (mut at, mut stored) = (0, 0);
+    while at < LEN {
+        let hole = found.hole_at(node, at, LEN - at).unwrap();
+        if hole == 0 {
+            stored += 1;
+        }
+        at += hole.max(4096 - at % 4096);
+    }
+    assert!((5..=7).contains(&stored), "{stored} clusters are stored");
+}
+
+#[test]
+fn alternate_data_streams() {
+    let mut numbers = Numbers::new(4);
+    let long = numbers.noise(300_000);
+    let Some(made) = filled(&[], 16, "streams_interface=windows,big_writes", |top| {
+        fs::create_dir(top.join("folder")).unwrap();
+        fs::write(top.join("file.txt"), "content").unwrap();
+        fs::write(
+            top.join("file.txt:Zone.Identifier"),
+            "[ZoneTransfer]\r\nZoneId=3\r\n",
+        )
+        .unwrap();
+        fs::write(top.join("file.txt:Größe 漢字"), &long).unwrap();
+        fs::write(top.join("file.txt:empty"), "").unwrap();
+        fs::write(top.join("folder:note"), "of a folder").unwrap();
+        // So many that a list of attributes is needed.
+        fs::write(top.join("many.txt"), "much").unwrap();
+        for index in 0..40 {
+            fs::write(
+                top.join(format!("many.txt:stream {index:02}")),
+                vec![b'x'; 100 + index],
+            )
+            .unwrap();
+        }
+        fs::write(top.join("plain.txt"), "plain").unwrap();
+    }) else {
+        return;
+    };
+    let found = made.tree();
+    let names = |path: &str| -> Vec<(String, u64)> {
+        let streams = found.streams(find(&*found, path)).unwrap();
+        streams
+            .into_iter()
+            .map(|stream| (stream.name, stream.len_bytes))
+            .collect()
+    };
+    let named = |name: &str, len: u64| (name.to_owned(), len);
+    let mut of_file = names("file.txt");
+    of_file.sort();
+    assert_eq!(
+        of_file,
+        [
+            named("Größe 漢字", 300_000),
+            named("Zone.Identifier", 26),
+            named("empty", 0)
+        ]
+    );
+    assert_eq!(names("folder"), [named("note", 11)]);
+    assert_eq!(names("plain.txt"), []);
+    assert_eq!(names("many.txt").len(), 40);
+
+    let file = find(&*found, "file.txt");
+    let read = |node, stream: &str, offset, len| {
+        let mut buf = vec![0xEE; len];
+        found.read_stream(node, stream, offset, &mut buf).map(|count| {
+            buf.truncate(count);
+            buf
+        })
+    };
+    assert_eq!(read(file, "zone.identifier", 1, 12).unwrap(), b"ZoneTransfer");
+    assert_eq!(read(file, "Größe 漢字", 0, 400_000).unwrap(), long);
+    assert_eq!(
+        read(file, "GRÖSSE 漢字", 299_990, 100).ok(),
+        None,
+        "ß has no capital there"
+    );
+    assert_eq!(read(file, "grÖßE 漢字", 299_990, 100).unwrap(), long[299_990..]);
+    assert_eq!(read(file, "empty", 0, 9).unwrap(), b"");
+    assert_eq!(
+        read(find(&*found, "folder"), "note", 0, 99).unwrap(),
+        b"of a folder"
+    );
+    let many = find(&*found, "many.txt");
+    assert_eq!(read(many, "stream 39", 0, 999).unwrap(), [b'x'; 139]);
+    assert_eq!(whole(&*found, many), b"much");
+    assert!(matches!(read(file, "none", 0, 1), Err(FilesError::NoSuchStream)));
 }
 
 #[test]
@@ -255,6 +345,9 @@ fn links_and_names() {
             how: Storage::SystemCompression
         })
     ));
+
+    // What stands in the place of its content there is a hole, and no content.
+    assert!(found.hole_at(find(&*found, "a/packed"), 0, 10).is_err());
 
     // The short name is another way to the file, not another file.
     let top: Vec<String> = entries(&*found, found.root()).into_keys().collect();

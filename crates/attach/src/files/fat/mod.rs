@@ -434,6 +434,17 @@ impl<D: Driver> FileTree for FatTree<D> {
         Ok(len)
     }
 
+    fn hole_at(&self, node: NodeId, offset: u64, len_bytes: u64) -> Result<u64, FilesError> {
+        let map = self.map(node)?;
+        let end = map.len.min(offset.saturating_add(len_bytes));
+        let index = map.runs.partition_point(|run| end_of(run) <= offset);
+        let hole = map
+            .runs
+            .get(index)
+            .filter(|run| run.is_unwritten() && run.file_offset() <= offset);
+        Ok(hole.map_or(0, |run| end_of(run).min(end).saturating_sub(offset)))
+    }
+
     fn read_link(&self, node: NodeId) -> Result<String, FilesError> {
         self.attributes(node)?;
         Err(FilesError::NotALink)

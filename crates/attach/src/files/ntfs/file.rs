@@ -134,66 +134,11 @@ impl File {
             index_blocks: None,
             reparse: None,
         };
-        let mut list = None;
-        for attribute in base.attributes() {
-            let attribute = attribute.map_err(|what| damaged(base.number(), what))?;
-            if attribute.kind == kind::ATTRIBUTE_LIST {
-                list = Some(Stream::begin(&attribute, volume).map_err(|what| damaged(base.number(), what))?);
-            }
-        }
-        match list {
-            None => {
-                for attribute in base.attributes().filter_map(Result::ok) {
-                    file.add(volume, base, &attribute)?;
-                }
-            }
-            Some(list) => {
-                let name = || format!("the list of attributes of file {}", base.number());
-                let list = list.read_whole(volume, &name, LIST_LEN_MAX)?;
-                for entry in list_entries(&list) {
-                    let entry =
-                        entry.ok_or_else(|| damaged(base.number(), "its list of attributes breaks off"))?;
-                    file.add_listed(volume, base, &entry)?;
-                }
-            }
-        }
+        each_attribute(volume, base, is_wanted, &mut |record, attribute| {
+            file.add(volume, record, attribute)
+        })?;
         file.names = file.names.max(1);
         Ok(file)
-    }
-
-    /// Adds the attribute that an entry of the list names. The list is sorted by type, name and first cluster, so
-    /// pieces come in their order.
-    fn add_listed(&mut self, volume: &Volume, base: &Record, entry: &ListEntry) -> Result<(), FilesError> {
-        let is_alternate_stream = entry.kind == kind::DATA && entry.is_named;
-        if !is_wanted(entry.kind) || is_alternate_stream {
-            return Ok(());
-        }
-        let other;
-        let record = if number_of(entry.record) == base.number() {
-            base
-        } else {
-            other = volume.record(number_of(entry.record))?;
-            if number_of(other.base()) != base.number() || !other.is_in_use() {
-                return Err(damaged(
-                    base.number(),
-                    &format!("record {} is listed as a part of it and is none", other.number()),
-                ));
-            }
-            &other
-        };
-        for attribute in record.attributes() {
-            let attribute = attribute.map_err(|what| damaged(record.number(), what))?;
-            if attribute.kind == entry.kind && attribute.instance == entry.instance {
-                return self.add(volume, record, &attribute);
-            }
-        }
-        Err(damaged(
-            base.number(),
-            &format!(
-                "an attribute that is listed in record {} is not there",
-                record.number()
-            ),
-        ))
     }
 
     fn add(&mut self, volume: &Volume, record: &Record, attribute: &Attribute<'_>) -> Result<(), FilesError> {
@@ -246,19 +191,94 @@ impl File {
 /// The longest reparse point, in bytes, as Windows limits it.
 pub(super) const REPARSE_LEN_MAX: usize = 16 * 1024 + 8;
 
-fn is_wanted(attribute_kind: u32) -> bool {
-    matches!(
-        attribute_kind,
+/// Tells by its type, and whether it has a name, if an attribute belongs to what is gathered here.
+fn is_wanted(attribute_kind: u32, is_named: bool) -> bool {
+    match attribute_kind {
+        kind::DATA => !is_named,
         kind::STANDARD_INFORMATION
-            | kind::FILE_NAME
-            | kind::DATA
-            | kind::INDEX_ROOT
-            | kind::INDEX_ALLOCATION
-            | kind::REPARSE_POINT
-    )
+        | kind::FILE_NAME
+        | kind::INDEX_ROOT
+        | kind::INDEX_ALLOCATION
+        | kind::REPARSE_POINT => true,
+        _ => false,
+    }
 }
 
-fn add_piece(
+/// Calls `each` for the attributes of a file that are wanted by their type and whether they have a name, with the
+/// record that holds them.
+///
+/// # Errors
+/// What is wrong with the file's records; those without a wanted attribute are not looked at.
+pub(super) fn each_attribute(
+    volume: &Volume,
+    base: &Record,
+    is_wanted: fn(u32, bool) -> bool,
+    each: &mut dyn FnMut(&Record, &Attribute<'_>) -> Result<(), FilesError>,
+) -> Result<(), FilesError> {
+    let mut list = None;
+    for attribute in base.attributes() {
+        let attribute = attribute.map_err(|what| damaged(base.number(), what))?;
+        if attribute.kind == kind::ATTRIBUTE_LIST {
+            list = Some(Stream::begin(&attribute, volume).map_err(|what| damaged(base.number(), what))?);
+        }
+    }
+    let Some(list) = list else {
+        for attribute in base.attributes().filter_map(Result::ok) {
+            if is_wanted(attribute.kind, !attribute.name.is_empty()) {
+                each(base, &attribute)?;
+            }
+        }
+        return Ok(());
+    };
+    let name = || format!("the list of attributes of file {}", base.number());
+    let list = list.read_whole(volume, &name, LIST_LEN_MAX)?;
+    for entry in list_entries(&list) {
+        let entry = entry.ok_or_else(|| damaged(base.number(), "its list of attributes breaks off"))?;
+        if is_wanted(entry.kind, entry.is_named) {
+            listed_attribute(volume, base, &entry, each)?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds the attribute that an entry of the list names. The list is sorted by type, name and first cluster, so pieces
+/// come in their order.
+fn listed_attribute(
+    volume: &Volume,
+    base: &Record,
+    entry: &ListEntry,
+    each: &mut dyn FnMut(&Record, &Attribute<'_>) -> Result<(), FilesError>,
+) -> Result<(), FilesError> {
+    let other;
+    let record = if number_of(entry.record) == base.number() {
+        base
+    } else {
+        other = volume.record(number_of(entry.record))?;
+        if number_of(other.base()) != base.number() || !other.is_in_use() {
+            return Err(damaged(
+                base.number(),
+                &format!("record {} is listed as a part of it and is none", other.number()),
+            ));
+        }
+        &other
+    };
+    for attribute in record.attributes() {
+        let attribute = attribute.map_err(|what| damaged(record.number(), what))?;
+        if attribute.kind == entry.kind && attribute.instance == entry.instance {
+            return each(record, &attribute);
+        }
+    }
+    Err(damaged(
+        base.number(),
+        &format!(
+            "an attribute that is listed in record {} is not there",
+            record.number()
+        ),
+    ))
+}
+
+/// Begins a stream with its first piece, or appends the next one; the error says what is wrong with it.
+pub(super) fn add_piece(
     stream: &mut Option<Stream>,
     volume: &Volume,
     attribute: &Attribute<'_>,

@@ -13,6 +13,7 @@
 //! ntfs-3g write was looked at where they are silent.
 
 mod allocation;
+mod alternate;
 mod compression;
 mod file;
 mod geometry;
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use keyhaven_disk::Device;
 
+use crate::files::ntfs::alternate::Alternates;
 use crate::files::ntfs::file::{File, REPARSE_LEN_MAX, attribute, number_of};
 use crate::files::ntfs::index::Index;
 use crate::files::ntfs::record::{Value, kind};
@@ -39,7 +41,7 @@ use crate::files::ntfs::volume::{Volume, known, not_open};
 use crate::files::recent::Recent;
 use crate::files::{
     Attributes, Entry, FileSystemKind, FileTree, FilesError, NodeId, NodeKind, OpenFilesError, Space,
-    Storage, name,
+    Storage, StreamEntry, name,
 };
 
 pub(crate) use allocation::{FreeRuns, free_runs, places};
@@ -47,6 +49,9 @@ pub(super) use state::state;
 
 /// How much is kept of files that were used, in runs of clusters or the like: at most some 25 MiB.
 const FILES_KEPT: u64 = 1 << 20;
+
+/// How much is kept of alternate data streams that were used, in the same measure.
+const ALTERNATES_KEPT: u64 = 1 << 18;
 
 /// How many unpacked units of compressed files are kept; 64 KiB each, as Windows makes them.
 const UNITS_KEPT: u64 = 64;
@@ -71,6 +76,7 @@ pub(super) struct NtfsTree {
     label: Option<String>,
     free_bytes: OnceLock<Option<u64>>,
     files: Mutex<Recent<u64, Arc<File>>>,
+    alternates: Mutex<Recent<u64, Arc<Alternates>>>,
     units: Mutex<RecentUnits>,
 }
 
@@ -94,6 +100,7 @@ impl NtfsTree {
             label,
             free_bytes: OnceLock::new(),
             files: Mutex::new(Recent::new(FILES_KEPT)),
+            alternates: Mutex::new(Recent::new(ALTERNATES_KEPT)),
             units: Mutex::new(Recent::new(UNITS_KEPT)),
         })
     }
@@ -108,6 +115,17 @@ impl NtfsTree {
         let file = Arc::new(self.volume.file(node.0)?);
         lock(&self.files).insert(node.0, file.clone(), file.weight());
         Ok(file)
+    }
+
+    fn alternates(&self, node: NodeId) -> Result<Arc<Alternates>, FilesError> {
+        if let Some(alternates) = lock(&self.alternates).get(&node.0) {
+            return Ok(alternates);
+        }
+        let reference = self.file(node)?.reference;
+        let base = self.volume.record(number_of(reference))?;
+        let alternates = Arc::new(Alternates::gather(&self.volume, &base)?);
+        lock(&self.alternates).insert(node.0, alternates.clone(), alternates.weight());
+        Ok(alternates)
     }
 
     /// Returns what a file is, looking into its content where only that tells.
@@ -125,11 +143,11 @@ impl NtfsTree {
         }
         let data = file.data.as_ref().filter(|data| data.len() <= INTERIX_LEN_MAX)?;
         let mut content = vec![0; usize::try_from(data.len()).ok()?];
-        self.read_stream(file, data, 0, &mut content).ok()?;
+        self.read_content(file, data, 0, &mut content).ok()?;
         reparse::interix_target(&content)
     }
 
-    fn read_stream(
+    fn read_content(
         &self,
         file: &File,
         data: &Stream,
@@ -316,26 +334,39 @@ impl FileTree for NtfsTree {
 
     fn read(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize, FilesError> {
         let file = self.file(node)?;
-        let tag = file.reparse.as_ref().map(|(tag, _)| *tag);
-        match file.kind() {
-            NodeKind::Directory => return Err(FilesError::IsADirectory),
-            NodeKind::File => {}
-            NodeKind::SymbolicLink | NodeKind::Other => {
-                return Err(FilesError::Unsupported {
-                    how: Storage::ReparsePoint {
-                        reparse_tag: tag.unwrap_or_default(),
-                    },
-                });
-            }
-        }
-        if file.standard.attributes & attribute::ENCRYPTED != 0 {
-            return Err(FilesError::Encrypted);
-        }
-        reparse::content_is_here(tag, file.standard.attributes)?;
-        match &file.data {
-            Some(data) => self.read_stream(&file, data, offset, buf),
+        match content(&file)? {
+            Some(data) => self.read_content(&file, data, offset, buf),
             None => Ok(0),
         }
+    }
+
+    fn hole_at(&self, node: NodeId, offset: u64, len_bytes: u64) -> Result<u64, FilesError> {
+        let file = self.file(node)?;
+        Ok(content(&file)?.map_or(0, |data| data.hole_at(&self.volume, offset, len_bytes)))
+    }
+
+    fn streams(&self, node: NodeId) -> Result<Vec<StreamEntry>, FilesError> {
+        let alternates = self.alternates(node)?;
+        let entry = |(units, stream): (&[u16], &Stream)| StreamEntry {
+            name: name::to_text(units),
+            len_bytes: stream.len(),
+        };
+        Ok(alternates.iter().map(entry).collect())
+    }
+
+    fn read_stream(
+        &self,
+        node: NodeId,
+        stream: &str,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, FilesError> {
+        let alternates = self.alternates(node)?;
+        let found = alternates
+            .find(&self.volume, &name::from_text(stream))
+            .ok_or(FilesError::NoSuchStream)?;
+        let name = || format!("a stream of file record {}", number_of(node.0));
+        found.read(&self.volume, &NoUnits, &name, offset, buf)
     }
 
     fn read_link(&self, node: NodeId) -> Result<String, FilesError> {
@@ -350,6 +381,27 @@ impl fmt::Debug for NtfsTree {
             .field("label", &self.label)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the content of a file that readers of it get; an error where that is not what the volume holds.
+fn content(file: &File) -> Result<Option<&Stream>, FilesError> {
+    let tag = file.reparse.as_ref().map(|(tag, _)| *tag);
+    match file.kind() {
+        NodeKind::Directory => return Err(FilesError::IsADirectory),
+        NodeKind::File => {}
+        NodeKind::SymbolicLink | NodeKind::Other => {
+            return Err(FilesError::Unsupported {
+                how: Storage::ReparsePoint {
+                    reparse_tag: tag.unwrap_or_default(),
+                },
+            });
+        }
+    }
+    if file.standard.attributes & attribute::ENCRYPTED != 0 {
+        return Err(FilesError::Encrypted);
+    }
+    reparse::content_is_here(tag, file.standard.attributes)?;
+    Ok(file.data.as_ref())
 }
 
 /// The unpacked units of one file, among those of all.

@@ -153,6 +153,32 @@ impl Stream {
         }
     }
 
+    /// Returns for how many bytes from `offset` on, at most `len_max`, it reads as zeros that are not stored.
+    pub(super) fn hole_at(&self, on: &impl Clusters, offset: u64, len_max: u64) -> u64 {
+        let left = self
+            .len
+            .min(offset.saturating_add(len_max))
+            .saturating_sub(offset);
+        if offset >= self.initialized {
+            return left;
+        }
+        // What is not stored is so in whole clusters, or in whole units.
+        let (runs, clusters) = match &self.form {
+            Form::Plain(runs) => (runs, 1),
+            Form::Compressed(runs, clusters) => (runs, *clusters),
+            _ => return 0,
+        };
+        let unit_len = clusters.saturating_mul(on.cluster_len()).max(1);
+        let start = (offset / unit_len).saturating_mul(clusters);
+        match runs.at(start) {
+            Some(place) if place.lcn.is_none() => (place.clusters / clusters.max(1))
+                .saturating_mul(unit_len)
+                .saturating_sub(offset % unit_len)
+                .min(left),
+            _ => 0,
+        }
+    }
+
     /// Reads from byte `offset` on, and returns how many bytes were read: fewer than asked for only at the end.
     ///
     /// # Errors
@@ -422,6 +448,9 @@ mod tests {
             let rest = expected.get(offset as usize..).unwrap_or_default();
             assert_eq!(found, rest[..rest.len().min(len)], "{len} from {offset}");
         }
+        assert_eq!(stream.hole_at(&disk, 599, 9999), 0);
+        assert_eq!(stream.hole_at(&disk, 600, 9999), 900);
+        assert_eq!(stream.hole_at(&disk, 1500, 9999), 0);
     }
 
     #[test]
@@ -430,6 +459,11 @@ mod tests {
         let stream = stream(0x8000, 0, &[0x11, 1, 3, 0x01, 1, 0x11, 1, 2], 2048, 2048, &disk);
         let found = read(&stream, &disk, 0, 1536).unwrap();
         assert_eq!(found, [[3; 512], [0; 512], [5; 512]].concat());
+        assert_eq!(stream.hole_at(&disk, 0, u64::MAX), 0);
+        assert_eq!(stream.hole_at(&disk, 600, u64::MAX), 424);
+        assert_eq!(stream.hole_at(&disk, 600, 100), 100);
+        assert_eq!(stream.hole_at(&disk, 1024, u64::MAX), 0);
+        assert_eq!(stream.hole_at(&disk, 1700, u64::MAX), 0, "damage is no hole");
         assert!(matches!(
             read(&stream, &disk, 0, 1537),
             Err(FilesError::Damaged { .. })
