@@ -82,6 +82,11 @@ impl<P: Plan> Mapped<P> {
     /// Makes a device of a plan, and of the image that it is a change to.
     pub(super) fn new(plan: P, below: Option<Device>) -> Self {
         let units = Cache::of_entries(plan.unit_bytes());
+        Self::within(units, plan, below)
+    }
+
+    /// Makes one that keeps what it unpacks in memory that others may share.
+    pub(super) fn within(units: Cache, plan: P, below: Option<Device>) -> Self {
         Self { plan, below, units }
     }
 

@@ -1,7 +1,6 @@
 //! What was read or unpacked a moment ago, within a fixed amount of memory.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,25 +20,43 @@ const PAGE_BYTES: usize = 4096;
 ///
 /// Several threads use it at once. Two that miss the same unit both make it, and one copy stays.
 pub(super) struct Cache<T: ?Sized = [u8]> {
+    shared: Arc<Shared<T>>,
+    /// Whose units these are, where several share the memory.
+    owner: u32,
+}
+
+struct Shared<T: ?Sized> {
     entries: Mutex<Entries<T>>,
+    most: usize,
     /// How often something was forgotten.
     changes: AtomicU64,
 }
 
-type Entries<T> = LruCache<u64, Result<Arc<T>, Fault>>;
+type Entries<T> = LruCache<(u32, u64), Result<Arc<T>, Fault>>;
 
 impl<T: ?Sized> Cache<T> {
     /// Makes a cache of units of up to `entry_bytes` bytes each.
     pub(super) fn of_entries(entry_bytes: usize) -> Self {
-        let count = CACHE_BYTES
+        let most = CACHE_BYTES
             .checked_div(entry_bytes)
             .unwrap_or(CACHE_BYTES)
             .clamp(4, 4096);
         Self {
-            entries: Mutex::new(LruCache::new(
-                NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
-            )),
-            changes: AtomicU64::new(0),
+            shared: Arc::new(Shared {
+                // Bounded below: a bound of its own would take the memory for it at once.
+                entries: Mutex::new(LruCache::unbounded()),
+                most,
+                changes: AtomicU64::new(0),
+            }),
+            owner: 0,
+        }
+    }
+
+    /// Returns a cache for the units of another owner, within the same memory.
+    pub(super) fn shared_with(&self, owner: u32) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            owner,
         }
     }
 
@@ -52,16 +69,20 @@ impl<T: ?Sized> Cache<T> {
         number: u64,
         make: impl FnOnce() -> Result<M, Fault>,
     ) -> Result<Arc<T>, Fault> {
-        if let Some(known) = self.lock().get(&number) {
+        let key = (self.owner, number);
+        if let Some(known) = self.lock().get(&key) {
             return known.clone();
         }
-        let changes = self.changes.load(Ordering::Acquire);
+        let changes = self.shared.changes.load(Ordering::Acquire);
         let made = make().map(Into::into);
         if !matches!(made, Err(Fault::Medium(_))) {
             let mut entries = self.lock();
             // What was made while it changed may be old.
-            if self.changes.load(Ordering::Acquire) == changes {
-                entries.put(number, made.clone());
+            if self.shared.changes.load(Ordering::Acquire) == changes {
+                entries.put(key, made.clone());
+                while entries.len() > self.shared.most {
+                    entries.pop_lru();
+                }
             }
         }
         made
@@ -70,13 +91,13 @@ impl<T: ?Sized> Cache<T> {
     /// Forgets a unit whose content has changed.
     pub(super) fn forget(&self, number: u64) {
         let mut entries = self.lock();
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        entries.pop(&number);
+        self.shared.changes.fetch_add(1, Ordering::AcqRel);
+        entries.pop(&(self.owner, number));
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries<T>> {
         // A unit is put in whole or not at all, so a thread that panicked left nothing half done.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,9 +117,19 @@ pub(super) struct Tables {
 impl Tables {
     /// Reads tables of `file`.
     pub(super) fn of(file: Device) -> Self {
+        Self::within(&Self::pages(), 0, file)
+    }
+
+    /// Makes the memory for the tables of several files.
+    pub(super) fn pages() -> Cache {
+        Cache::of_entries(PAGE_BYTES)
+    }
+
+    /// Reads tables of `file`, which is file `number` of those that share their memory.
+    pub(super) fn within(pages: &Cache, number: u32, file: Device) -> Self {
         Self {
             file,
-            pages: Cache::of_entries(PAGE_BYTES),
+            pages: pages.shared_with(number),
         }
     }
 
@@ -167,6 +198,19 @@ mod tests {
             12,
             "four at a time, however many there are"
         );
+    }
+
+    #[test]
+    fn several_owners_share_one_bound() {
+        let first = <Cache>::of_entries(CACHE_BYTES);
+        let second = first.shared_with(1);
+        let get = |cache: &Cache, byte: u8| cache.get_or(7, || Ok(vec![byte])).expect("it can be made")[0];
+        assert_eq!((get(&first, 1), get(&second, 2)), (1, 2), "each has its own");
+        assert_eq!((get(&first, 3), get(&second, 4)), (1, 2), "and keeps it");
+        for number in 0..4 {
+            second.get_or(number, || Ok(vec![0])).expect("it can be made");
+        }
+        assert_eq!(get(&first, 3), 3, "the other one needed the room");
     }
 
     #[test]

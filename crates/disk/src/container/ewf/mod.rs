@@ -223,7 +223,8 @@ impl Reading {
         let sector_size = u64::from(self.geometry()?.sector_size);
         let header = section::read(&**file, section, 0, UNREAD_HEADER_LEN)?;
         let count = header.first_chunk().map_or(0, |count| u32::from_le_bytes(*count));
-        if !section::has_checksum(&header) || count > MAX_UNREAD {
+        let known = u32::try_from(self.unread.len()).unwrap_or(u32::MAX);
+        if !section::has_checksum(&header) || count > MAX_UNREAD.saturating_sub(known) {
             return Err(damaged(section.at, format!("a list of {count} unread ranges")));
         }
         let len = usize::try_from(count).unwrap_or_default().saturating_mul(8);

@@ -4,8 +4,11 @@
 
 use super::super::ContainerError;
 
-/// How long the text may be, in bytes: tens of thousands of files.
+/// How long the text may be, in bytes.
 pub(super) const MAX_LEN: u64 = 4 << 20;
+
+/// How many parts a disk may have: 32 TiB in files of 2 GiB.
+const MAX_EXTENTS: usize = 1 << 14;
 
 /// What a text begins with that lies in a file of its own.
 pub(super) const MAGIC: &[u8] = b"# Disk DescriptorFile";
@@ -81,6 +84,9 @@ impl Descriptor {
                 continue;
             }
             if let Some(extent) = extent(line)? {
+                if parsed.extents.len() >= MAX_EXTENTS {
+                    return Err(damaged(format!("it lists more than {MAX_EXTENTS} parts")));
+                }
                 parsed.extents.push(extent);
                 continue;
             }

@@ -16,6 +16,7 @@ use sparse::{Header, Sparse};
 use super::joined::{Joined, Piece};
 use super::mapped::Mapped;
 use super::parts::Parts;
+use super::units::{Cache, Tables};
 use super::{ContainerError, Format, Neighbours, Opened, Probe, Spec};
 use crate::device::Device;
 use crate::view::View;
@@ -58,19 +59,15 @@ fn open(file: Device, neighbours: &Neighbours) -> Result<Opened, ContainerError>
         kind => format!("{} ({})", SPEC.title, kind.chars().take(40).collect::<String>()),
     };
     let device: Device = match source {
-        Source::Whole { header, .. } => Arc::new(Mapped::new(Sparse::new(header, file), below)),
+        Source::Whole { header, .. } => Arc::new(Mapped::new(Sparse::new(header, Tables::of(file)), below)),
         Source::Text(descriptor) => {
-            let parts = Parts::beside(neighbours);
-            let mut pieces = Vec::new();
-            let mut start = 0u64;
-            for extent in &descriptor.extents {
-                let piece = piece(extent, start, below.as_ref(), &parts)?;
-                start = start.saturating_add(piece.len_bytes);
-                pieces.push(piece);
-            }
-            Arc::new(Joined::of(pieces).ok_or_else(|| ContainerError::Unsupported {
-                what: "it is longer than any disk".to_owned(),
-            })?)
+            let extents = Extents {
+                below,
+                parts: Parts::beside(neighbours),
+                pages: Tables::pages(),
+                units: Cache::of_entries(sparse::MAX_GRAIN_BYTES),
+            };
+            Arc::new(extents.joined(&descriptor.extents)?)
         }
     };
     let mut opened = Opened::new(device, title);
@@ -150,50 +147,73 @@ fn open_parent(parent: &Parent, neighbours: &Neighbours) -> Result<Device, Conta
     Ok(image.device)
 }
 
-/// Opens a part of the disk that begins at byte `start` of it.
-fn piece(
-    extent: &Extent,
-    start: u64,
-    below: Option<&Device>,
-    parts: &Parts,
-) -> Result<Piece, ContainerError> {
-    let odd = |problem: String| ContainerError::Damaged {
-        what: "the descriptor",
-        offset: 0,
-        problem,
-    };
-    let too_long = || odd(format!("a part of {} sectors", extent.sectors));
-    let len_bytes = extent.sectors.checked_mul(SECTOR).ok_or_else(too_long)?;
-    let offset = extent.first_sector.checked_mul(SECTOR).ok_or_else(too_long)?;
-    let content: Option<Device> = match extent.kind {
-        ExtentKind::Zero => None,
-        // A file that is cut off keeps the length that is listed, and reads of what is missing fail.
-        ExtentKind::Flat => Some(parts.open(&extent.name)?),
-        ExtentKind::Sparse => {
-            let file = parts.open(&extent.name)?;
-            let header = Header::read(&*file)?;
-            if header.len_bytes < len_bytes {
-                return Err(odd(format!(
-                    "{:?} has {} bytes of the disk, and {len_bytes} are listed",
-                    extent.name, header.len_bytes
-                )));
-            }
-            let below = below.map(|below| -> Device {
-                let len_bytes = below.len_bytes().saturating_sub(start);
-                Arc::new(View::new(below.clone(), start, len_bytes))
-            });
-            Some(Arc::new(Mapped::new(Sparse::new(header, file), below)))
+/// What the parts of a disk are opened with. All share the memory for their tables and for what they unpack.
+struct Extents {
+    below: Option<Device>,
+    parts: Parts,
+    pages: Cache,
+    units: Cache,
+}
+
+impl Extents {
+    fn joined(&self, extents: &[Extent]) -> Result<Mapped<Joined>, ContainerError> {
+        let mut pieces = Vec::new();
+        let mut start = 0u64;
+        for (extent, number) in extents.iter().zip(0u32..) {
+            let piece = self.piece(extent, number, start)?;
+            start = start.saturating_add(piece.len_bytes);
+            pieces.push(piece);
         }
-    };
-    Ok(Piece {
-        content,
-        offset: if extent.kind == ExtentKind::Flat {
-            offset
-        } else {
-            0
-        },
-        len_bytes,
-    })
+        Joined::of(pieces).ok_or_else(|| ContainerError::Unsupported {
+            what: "it is longer than any disk".to_owned(),
+        })
+    }
+
+    /// Opens part `number` of the disk, which begins at byte `start` of it.
+    fn piece(&self, extent: &Extent, number: u32, start: u64) -> Result<Piece, ContainerError> {
+        let odd = |problem: String| ContainerError::Damaged {
+            what: "the descriptor",
+            offset: 0,
+            problem,
+        };
+        let too_long = || odd(format!("a part of {} sectors", extent.sectors));
+        let len_bytes = extent.sectors.checked_mul(SECTOR).ok_or_else(too_long)?;
+        let first_byte = extent.first_sector.checked_mul(SECTOR).ok_or_else(too_long)?;
+        let (content, offset): (Option<Device>, u64) = match extent.kind {
+            ExtentKind::Zero => (None, 0),
+            // A file that is cut off keeps the length that is listed, and reads of what is missing fail.
+            ExtentKind::Flat => (Some(self.parts.open(&extent.name)?), first_byte),
+            ExtentKind::Sparse => {
+                let file = self.parts.open(&extent.name)?;
+                let header = Header::read(&*file)?;
+                if header.len_bytes < len_bytes {
+                    return Err(odd(format!(
+                        "{:?} has {} bytes of the disk, and {len_bytes} are listed",
+                        extent.name, header.len_bytes
+                    )));
+                }
+                let below = self.below.as_ref().map(|below| -> Device {
+                    let len_bytes = below.len_bytes().saturating_sub(start);
+                    Arc::new(View::new(below.clone(), start, len_bytes))
+                });
+                let tables = Tables::within(&self.pages, number, file);
+                let units = self.units.shared_with(number);
+                (
+                    Some(Arc::new(Mapped::within(
+                        units,
+                        Sparse::new(header, tables),
+                        below,
+                    ))),
+                    0,
+                )
+            }
+        };
+        Ok(Piece {
+            content,
+            offset,
+            len_bytes,
+        })
+    }
 }
 
 /// Reads a descriptor of at most `len` bytes.

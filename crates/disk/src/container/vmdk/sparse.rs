@@ -25,6 +25,8 @@ const FOOTER_FROM_END: u64 = 2 * SECTOR;
 
 /// The largest grain, in sectors: 2 MiB.
 const MAX_GRAIN_SECTORS: u64 = 4096;
+/// The same in bytes.
+pub(super) const MAX_GRAIN_BYTES: usize = 2 << 20;
 /// The longest table, in entries; images have 512.
 const MAX_TABLE_LEN: u32 = 4096;
 
@@ -180,11 +182,8 @@ enum Grain {
 
 impl Sparse {
     /// Makes the plan of an extent.
-    pub(super) fn new(header: Header, file: Device) -> Self {
-        Self {
-            header,
-            tables: Tables::of(file),
-        }
+    pub(super) fn new(header: Header, tables: Tables) -> Self {
+        Self { header, tables }
     }
 
     /// Finds a grain; `None` where the whole table that would lead to it is missing.
