@@ -4,6 +4,8 @@ mod big;
 #[cfg(unix)]
 mod changing;
 #[cfg(unix)]
+mod containers;
+#[cfg(unix)]
 mod converted;
 #[cfg(target_os = "linux")]
 mod create;
