@@ -75,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) metadata: Metadata,
     pub(crate) checksums_count: bool,
     pub(crate) restored_start: Vec<u8>,
+    /// Whether parts of a record of encrypted chunks lie on the device, whatever the metadata say.
+    pub(crate) has_record: bool,
 }
 
 /// The proof that a key opens a volume. Nothing was decrypted for it but the master key.
@@ -203,7 +205,7 @@ impl Volume {
             restored_start: Vec::new(),
             device,
         };
-        volume.read_eow(watch)?;
+        volume.read_eow(false, watch)?;
         volume.format = volume.recognise_format();
         Ok(volume)
     }
@@ -235,7 +237,7 @@ impl Volume {
             restored_start: parts.restored_start,
             device: parts.device,
         };
-        volume.read_eow(watch)?;
+        volume.read_eow(parts.has_record, watch)?;
         volume.format = volume.recognise_format();
         Ok(volume)
     }
@@ -261,6 +263,20 @@ impl Volume {
     #[must_use]
     pub fn has_boot_sector(&self) -> bool {
         self.boot.is_some()
+    }
+
+    /// Tells whether the first sector leads to the places that the metadata in use list. Vista's names only one of them.
+    pub(crate) fn has_right_boot_sector(&self) -> bool {
+        let listed = self.metadata().block().metadata_offsets;
+        match self.boot.as_ref().map(|boot| boot.layout) {
+            None => false,
+            Some(BootLayout::Vista { .. }) => true,
+            Some(
+                BootLayout::Standard { metadata_offsets }
+                | BootLayout::EncryptOnWrite { metadata_offsets, .. }
+                | BootLayout::ToGo { metadata_offsets },
+            ) => metadata_offsets == listed,
+        }
     }
 
     /// Returns the generation of the format.
@@ -606,7 +622,7 @@ impl Volume {
         unlocked(key).ok_or(length)
     }
 
-    fn read_eow(&mut self, watch: &mut Watch<'_>) -> Result<(), OpenError> {
+    fn read_eow(&mut self, has_record: bool, watch: &mut Watch<'_>) -> Result<(), OpenError> {
         let offsets = match &self.boot {
             Some(BootSector {
                 layout: BootLayout::EncryptOnWrite { eow_offsets, .. },
@@ -615,7 +631,7 @@ impl Volume {
             Some(_) => return Ok(()),
             None => {
                 let decrypted = self.metadata().conversion() == Conversion::Decrypted;
-                if !self.metadata().has_eow_flag() && !decrypted {
+                if !self.metadata().has_eow_flag() && !decrypted && !has_record {
                     return Ok(());
                 }
                 // Windows 10 puts the record 0x22000 behind the first metadata (format spec 5.2).

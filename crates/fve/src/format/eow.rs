@@ -12,6 +12,8 @@ pub const MAX_REGIONS: usize = 0x1_0000;
 /// A bitmap takes 0x600 bytes on every volume seen.
 pub const MAX_BITMAP_LEN_BYTES: usize = 0x10_0000;
 
+/// All parts of the record begin with this.
+pub const SIGNATURE_START: &[u8] = b"FVE-EOW";
 const INFORMATION_SIGNATURE: [u8; 8] = *b"FVE-EOW\0";
 const BITMAP_SIGNATURE: [u8; 10] = *b"FVE-EOWBM\0";
 const RECORD_SIGNATURE: [u8; 10] = *b"FVE-EOWBR\0";

@@ -35,6 +35,8 @@ pub struct Remains {
     dataset: Option<DatasetHeader>,
     entries: Vec<Zeroizing<Vec<u8>>>,
     combined: Option<Vec<u8>>,
+    /// Whether the search came upon parts of a record of encrypted chunks.
+    has_record: bool,
     evidence: Vec<Evidence>,
 }
 
@@ -105,6 +107,7 @@ impl Remains {
             dataset: None,
             entries: Vec::new(),
             combined: None,
+            has_record: false,
             evidence: Vec::new(),
         };
         remains.read_regions();
@@ -149,6 +152,7 @@ impl Remains {
             self.places,
             None,
             Vec::new(),
+            false,
             watch,
         )
     }
@@ -160,6 +164,7 @@ impl Remains {
         places: [Option<u64>; 3],
         sector_size: Option<SectorSize>,
         restored_start: Vec<u8>,
+        ignores_record: bool,
         watch: &mut Watch<'_>,
     ) -> Result<Volume, SalvageError> {
         let block = match &self.combined {
@@ -177,6 +182,7 @@ impl Remains {
                 metadata: Metadata::new(block),
                 checksums_count: is_proven,
                 restored_start,
+                has_record: self.has_record && !ignores_record,
             },
             watch,
         )
@@ -324,6 +330,7 @@ impl Remains {
     /// Searches the whole device for what no known place has.
     fn search(&mut self, watch: &mut Watch<'_>) -> Result<(), Stopped> {
         let found = Search::run(&self.device, watch)?;
+        self.has_record = found.has_record();
         let (copies, strays) = found.places_on(0);
         let device = Arc::clone(&self.device);
         let at_home = |at: &u64| {

@@ -111,11 +111,11 @@ impl Repair {
                 Some(_) => copies.push((copy.number, place(used, copy.number)?)),
             }
         }
-        if copies.is_empty() && volume.has_boot_sector() {
+        if copies.is_empty() && volume.has_right_boot_sector() {
             return Err(RepairError::NothingToDo);
         }
         let region = region_in_use(volume)?;
-        let boot = match (volume.has_boot_sector(), unlocked) {
+        let boot = match (volume.has_right_boot_sector(), unlocked) {
             (true, _) => None,
             (false, Some(unlocked)) => Some(boot_sector(volume, unlocked)?),
             (false, None) => return Err(RepairError::NoMasterKey),
@@ -165,7 +165,7 @@ impl Repair {
             };
             (same, *number)
         });
-        let boot = if volume.has_boot_sector() {
+        let boot = if volume.has_right_boot_sector() {
             None
         } else {
             Some(boot_sector(volume, unlocked)?)
@@ -429,25 +429,34 @@ fn boot_sector(volume: &Volume, unlocked: &Unlocked) -> Result<Vec<u8>, RepairEr
         .map_err(|_| RepairError::NotAsMade("the content cannot be read"))?;
     let mut plain = vec![0; 512];
     data.read_at(0, &mut plain)?;
-    let field = |at: usize| u16::from_le_bytes([plain[at], plain[at + 1]]);
     let is_exfat = plain[3..11] == *b"EXFAT   ";
     if plain[510..] != [0x55, 0xaa] {
         return Err(RepairError::NotAsMade(
             "the drive does not begin with a file system",
         ));
     }
-    // exFAT has its numbers elsewhere, and BitLocker writes 0 (format spec 1.2).
-    let template = BootTemplate {
-        bytes_per_sector: if is_exfat { 0 } else { field(0x0b) },
-        sectors_per_cluster: if is_exfat { 0 } else { plain[0x0d] },
-        sectors_per_track: if is_exfat { 63 } else { field(0x18) },
-        heads: if is_exfat { 255 } else { field(0x1a) },
-        hidden_sectors: if is_exfat {
-            0
-        } else {
-            u32::from(field(0x1c)) | u32::from(field(0x1e)) << 16
-        },
-        metadata_offsets: volume.metadata().block().metadata_offsets,
+    let u16_at = |at: usize| u16::from_le_bytes([plain[at], plain[at + 1]]);
+    let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+    let metadata_offsets = volume.metadata().block().metadata_offsets;
+    let template = if is_exfat {
+        // exFAT has its numbers elsewhere, and BitLocker writes 0 for them (format spec 1.2).
+        BootTemplate {
+            bytes_per_sector: 0,
+            sectors_per_cluster: 0,
+            sectors_per_track: 63,
+            heads: 255,
+            hidden_sectors: u32_at(0x40),
+            metadata_offsets,
+        }
+    } else {
+        BootTemplate {
+            bytes_per_sector: u16_at(0x0b),
+            sectors_per_cluster: plain[0x0d],
+            sectors_per_track: u16_at(0x18),
+            heads: u16_at(0x1a),
+            hidden_sectors: u32_at(0x1c),
+            metadata_offsets,
+        }
     };
     let mut boot = template.to_bytes().to_vec();
     if let Some(offsets) = volume.eow_offsets() {

@@ -5,6 +5,7 @@ use memchr::memmem::Finder;
 
 use crate::format::block::{InformationBlock, MAX_REGION_LEN_BYTES, SIGNATURE};
 use crate::format::boot_sector::{self, BootSector};
+use crate::format::eow;
 use crate::format::fragments::{BlockFields, entry_at};
 use crate::scan::{Found, Watch, each_chunk, read_up_to};
 
@@ -14,6 +15,8 @@ pub struct Search {
     copies: Vec<CopyAt>,
     /// Where entries stand that have no readable header in front of them.
     strays: Vec<u64>,
+    /// Whether there are parts of a record of encrypted chunks.
+    has_record: bool,
 }
 
 /// A metadata copy whose header can be read.
@@ -58,6 +61,7 @@ impl Search {
                 if sector.starts_with(&SIGNATURE) {
                     search.note_copy(device, at + i);
                 }
+                search.has_record |= sector.starts_with(eow::SIGNATURE_START);
             }
             for finder in &finders {
                 for i in finder.find_iter(bytes) {
@@ -142,6 +146,11 @@ impl Search {
             copies.collect(),
             strays.map(|at| at / SECTOR as u64 * SECTOR as u64).collect(),
         )
+    }
+
+    /// Tells whether there are parts of a record of encrypted chunks: the volume is, or was, encrypted on write.
+    pub(super) fn has_record(&self) -> bool {
+        self.has_record
     }
 
     fn note_copy(&mut self, device: &Device, at: u64) {

@@ -261,8 +261,12 @@ impl Remains {
             sector_size,
             apart,
         };
+        // A volume that is encrypted on write is shown by its record, or not at all.
+        let has_record = volume.eow_problem().is_some() || volume.format() == crate::VolumeFormat::Eow;
+        let ignores_record = assume.fully_encrypted;
         let extent = looking.judge(len_bytes);
         let (current, next, state_offset) = match extent {
+            _ if has_record && !ignores_record => (4, 4, len_bytes),
             _ if assume.fully_encrypted => {
                 match extent {
                     Extent::Whole { at } => evidence.push(Evidence::EncryptedToTheEnd { at }),
@@ -302,7 +306,14 @@ impl Remains {
             start.resize(MOVED_LEN_BYTES as usize, 0);
             start
         };
-        let volume = self.volume_with(Some(fields), places, Some(sector_size), restored_start, watch)?;
+        let volume = self.volume_with(
+            Some(fields),
+            places,
+            Some(sector_size),
+            restored_start,
+            ignores_record,
+            watch,
+        )?;
         let unlocked = Unlocked::of_keys(&volume, vmk, fvek);
         let data = volume.look(&unlocked)?;
         // What was wiped with the metadata holds no data, nor do zeros around the end of encryption, of which nobody knows
