@@ -77,7 +77,9 @@ pub(crate) struct Writing {
         neighbours: &Neighbours,
         random: &mut Randomness<'_>,
     ) -> Result<OpenedToWrite, ContainerError>,
-    /// Makes an image of a disk full of zeros in `file`, which is empty.
+    /// Checks that the format can hold such a disk.
+    pub(crate) check: fn(new: &NewImage) -> Result<(), ContainerError>,
+    /// Makes an image of a disk full of zeros in `file`, which is empty; of one that was checked.
     pub(crate) create: fn(
         file: Arc<dyn Growing>,
         new: &NewImage,
@@ -284,11 +286,7 @@ pub fn open_writable(
         title: format.title,
         source,
     };
-    let Some(writing) = format.writing else {
-        return Err(failed(ContainerError::ReadOnly {
-            reason: "images of this kind are only read",
-        }));
-    };
+    let writing = format.writing().map_err(failed)?;
     let opened = (writing.open)(Arc::new(file), &neighbours, random).map_err(failed)?;
     Ok(WritableImage {
         device: opened.device,
@@ -318,11 +316,8 @@ pub fn create(
         title: format.title,
         source,
     };
-    let writing = format.writing.ok_or_else(|| {
-        failed(ContainerError::ReadOnly {
-            reason: "images of this kind are only read",
-        })
-    })?;
+    let writing = format.writing().map_err(failed)?;
+    (writing.check)(new).map_err(failed)?;
     let file = WritableFile::open_empty(path)?;
     (writing.create)(Arc::new(file), new, random).map_err(failed)
 }
@@ -352,6 +347,21 @@ impl Spec {
         ALL.iter().copied().find(|format| {
             let mut endings = format.extensions.iter();
             endings.any(|known| known.eq_ignore_ascii_case(ending))
+        })
+    }
+
+    /// Checks that an image can be made, before anything is written.
+    ///
+    /// # Errors
+    /// [`ContainerError::ReadOnly`] where the format is only read, [`ContainerError::Unsupported`] where it has no room
+    /// for such a disk.
+    pub fn check_new(&self, new: &NewImage) -> Result<(), ContainerError> {
+        (self.writing()?.check)(new)
+    }
+
+    fn writing(&self) -> Result<&'static Writing, ContainerError> {
+        self.writing.ok_or(ContainerError::ReadOnly {
+            reason: "images of this kind are only read",
         })
     }
 

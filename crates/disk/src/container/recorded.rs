@@ -99,7 +99,9 @@ pub(super) fn check_losses_of_power(
     for round in 0..12u64 {
         // All over the disk, over the edges of blocks, and twice into one.
         let at = (round % 6 * (len / 6) + round * 700).min(len - LEN as u64);
-        let bytes: Vec<u8> = (0..LEN).map(|index| (index as u64 * 7 + round + 1) as u8 | 1).collect();
+        let bytes: Vec<u8> = (0..LEN)
+            .map(|index| (index as u64 * 7 + round + 1) as u8 | 1)
+            .collect();
         disk.write_at(at, &bytes).expect("room for it");
         content[at as usize..at as usize + LEN].copy_from_slice(&bytes);
         if round % 3 == 2 {
@@ -115,7 +117,9 @@ pub(super) fn check_losses_of_power(
         }
         seen += 1;
         // What is there at least: the last step that was over before; at most: the one that was under way.
-        let done = history.iter().rfind(|(events, ..)| *events <= *state.when.start());
+        let done = history
+            .iter()
+            .rfind(|(events, ..)| *events <= *state.when.start());
         let (_, _, least) = done.unwrap_or(&history[0]);
         let under_way = history.iter().find(|(events, ..)| *events >= *state.when.end());
         let (_, most, _) = under_way.unwrap_or(&history[history.len() - 1]);

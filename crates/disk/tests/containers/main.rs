@@ -5,4 +5,5 @@ mod making;
 mod mutants;
 mod qcow2;
 mod split;
+mod vhd;
 mod vmdk;

@@ -41,7 +41,9 @@ impl DynamicDisk {
 
     /// Returns how long the bitmap in front of a block is, in bytes: whole sectors.
     pub(super) fn bitmap_bytes(&self) -> u64 {
-        (self.block_bytes / SECTOR_LEN).div_ceil(8).next_multiple_of(SECTOR_LEN)
+        (self.block_bytes / SECTOR_LEN)
+            .div_ceil(8)
+            .next_multiple_of(SECTOR_LEN)
     }
 
     /// Returns how many blocks the disk has.
@@ -79,6 +81,19 @@ impl DynamicDisk {
             sector += if is_uniform { 8 } else { 1 };
         }
         Ok((state.unwrap_or_default(), (sector - first).min(limit)))
+    }
+
+    /// Returns whether all bits of a bitmap are set, those of sectors behind the block among them.
+    pub(super) fn is_full(&self, bitmap: u64) -> Result<bool, Fault> {
+        let end = bitmap.saturating_add(self.bitmap_bytes());
+        let mut at = bitmap;
+        while at < end {
+            if self.tables.bytes_at(at)? != [0xFF; SECTOR_LEN as usize] {
+                return Ok(false);
+            }
+            at = at.saturating_add(SECTOR_LEN);
+        }
+        Ok(true)
     }
 
     /// Forgets what was read of a part of the file that has changed.

@@ -70,10 +70,7 @@ impl Footer {
     /// Reads a footer; else says what is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let Ok(raw) = Raw::ref_from_bytes(bytes) else {
-            return Err(format!(
-                "it has {} bytes, expected {FOOTER_LEN}",
-                bytes.len()
-            ));
+            return Err(format!("it has {} bytes, expected {FOOTER_LEN}", bytes.len()));
         };
         if raw.cookie != COOKIE {
             return Err("it does not begin with `conectix`".to_owned());
@@ -86,7 +83,10 @@ impl Footer {
             ));
         }
         if raw.version.get() >> 16 != VERSION >> 16 {
-            return Err(format!("its version is {:#x}, expected {VERSION:#x}", raw.version.get()));
+            return Err(format!(
+                "its version is {:#x}, expected {VERSION:#x}",
+                raw.version.get()
+            ));
         }
         let disk_type = match raw.disk_type.get() {
             2 => DiskType::Fixed,
@@ -96,7 +96,9 @@ impl Footer {
         };
         let len_bytes = raw.len.get();
         if len_bytes == 0 || len_bytes % SECTOR_LEN != 0 {
-            return Err(format!("the disk has {len_bytes} bytes, which are not whole sectors"));
+            return Err(format!(
+                "the disk has {len_bytes} bytes, which are not whole sectors"
+            ));
         }
         Ok(Self {
             header_offset: raw.data_offset.get(),
@@ -194,7 +196,11 @@ mod tests {
     fn a_footer_reads_back_as_it_was_written() {
         for disk_type in [DiskType::Fixed, DiskType::Dynamic, DiskType::Differencing] {
             let footer = Footer {
-                header_offset: if disk_type == DiskType::Fixed { NO_OFFSET } else { 512 },
+                header_offset: if disk_type == DiskType::Fixed {
+                    NO_OFFSET
+                } else {
+                    512
+                },
                 created: 800_000_000,
                 len_bytes: 40 << 20,
                 disk_type,

@@ -20,7 +20,8 @@ use writer::Writer;
 use super::allocating::{Allocating, Order};
 use super::mapped::Mapped;
 use super::{
-    ContainerError, Format, Growing, Image, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec, Writing,
+    ContainerError, Format, Growing, Image, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec,
+    Writing,
 };
 use crate::device::Device;
 use crate::view::View;
@@ -34,6 +35,7 @@ pub(super) const SPEC: Spec = Spec {
     open,
     writing: Some(&Writing {
         open: open_writable,
+        check: writer::check,
         create: writer::create,
     }),
 };

@@ -70,7 +70,7 @@ fn written(file: &Arc<RecordedFile>) -> Vec<u8> {
 fn what_is_made_can_be_written_and_opened_again() {
     for is_fixed in [false, true] {
         let file = RecordedFile::over(&[], 12 << 20);
-        let new = new_image((5 << 20) + 1536, is_fixed);
+        let new = new_image((2 << 20) + 1536, is_fixed);
         let disk = writer::create(file.clone(), &new, &mut numbers).expect("it is made");
         let mut content = vec![0; new.len_bytes as usize];
         conformance::check(&*reopened(&file), &content);
@@ -98,7 +98,8 @@ fn zeros_take_no_room() {
 
 #[test]
 fn a_loss_of_power_leaves_an_image_with_all_that_was_flushed() {
-    let file = small_image(DiskType::Dynamic, 1, None);
+    let image = small_image(DiskType::Dynamic, 1, None).content();
+    let file = RecordedFile::over(&image, 128 << 10);
     let opened = open_writable(file.clone(), &Neighbours::none(), &mut numbers).expect("it opens");
     let open_again = |device: Device| {
         let opened = open(device, &Neighbours::none()).expect("it opens");
@@ -114,7 +115,10 @@ fn a_full_disk_changes_nothing() {
     let full = RecordedFile::over(&file.content(), file.content().len() + 1000);
     let opened = open_writable(full.clone(), &Neighbours::none(), &mut numbers).expect("it opens");
     assert!(opened.device.write_at(36_000, &[1; 100]).is_err());
-    opened.device.write_at(100, &content[100..600]).expect("it has a place");
+    opened
+        .device
+        .write_at(100, &content[100..600])
+        .expect("it has a place");
     conformance::check(&*reopened(&full), &content);
 }
 
@@ -165,7 +169,9 @@ fn blocks_over_one_another_are_never_written() {
     for entry in [first, 1u32.to_be_bytes(), 0x00FF_FFFFu32.to_be_bytes()] {
         bytes[1540..1544].copy_from_slice(&entry);
         let file = RecordedFile::over(&bytes, 128 << 10);
-        let error = open_writable(file, &Neighbours::none(), &mut numbers).err().expect("refused");
+        let error = open_writable(file, &Neighbours::none(), &mut numbers)
+            .err()
+            .expect("refused");
         assert!(matches!(error, ContainerError::Damaged { .. }), "{error}");
     }
 }
@@ -193,12 +199,10 @@ fn damage_is_an_error_and_never_anything_else() {
         }
     };
     // All of the footer, the header, the table, and of the first bitmap.
-    for at in 0..2600 {
-        for flip in [0x01, 0x80, 0xFF] {
-            let mut bytes = good.clone();
-            bytes[at] ^= flip;
-            try_it(bytes);
-        }
+    for at in (0..1560).chain((1560..2600).step_by(13)) {
+        let mut bytes = good.clone();
+        bytes[at] ^= [0x01, 0x80, 0xFF][at % 3];
+        try_it(bytes);
     }
     for len in (0..good.len()).step_by(256).chain([1, 511, 513, good.len() - 1]) {
         try_it(good[..len].to_vec());
@@ -238,7 +242,11 @@ fn family(folder: &Path, name_in_child: &str) -> (Vec<u8>, Vec<u8>) {
     let parent = small_image(DiskType::Dynamic, 0xAA, None);
     let mut content = written(&parent);
     std::fs::write(folder.join("parent.vhd"), parent.content()).expect("room for it");
-    let child = small_image(DiskType::Differencing, 0xBB, Some((Uuid::from_u128(0xAA), name_in_child)));
+    let child = small_image(
+        DiskType::Differencing,
+        0xBB,
+        Some((Uuid::from_u128(0xAA), name_in_child)),
+    );
     let mut bytes = child.content();
     let footer = bytes.split_off(bytes.len() - 512);
     let block = bytes.len() / 512;
@@ -260,7 +268,12 @@ fn family(folder: &Path, name_in_child: &str) -> (Vec<u8>, Vec<u8>) {
 fn a_difference_is_read_over_its_parent() {
     let folder = tempfile::tempdir().expect("a folder");
     let child = folder.path().join("child.vhd");
-    for name in ["parent.vhd", r".\parent.vhd", r"C:\Users\them\parent.vhd", "/srv/parent.vhd"] {
+    for name in [
+        "parent.vhd",
+        r".\parent.vhd",
+        r"C:\Users\them\parent.vhd",
+        "/srv/parent.vhd",
+    ] {
         let (_, content) = family(folder.path(), name);
         let image = super::super::open(&child, Format::Detected).expect("it opens");
         conformance::check(&*image.device, &content);
@@ -305,7 +318,11 @@ fn a_long_chain_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for number in 0..40u128 {
         let parent = format!("{}.vhd", number + 1);
-        let image = small_image(DiskType::Differencing, number, Some((Uuid::from_u128(number + 1), &parent)));
+        let image = small_image(
+            DiskType::Differencing,
+            number,
+            Some((Uuid::from_u128(number + 1), &parent)),
+        );
         std::fs::write(folder.path().join(format!("{number}.vhd")), image.content()).expect("room for it");
     }
     match super::super::open(&folder.path().join("0.vhd"), Format::Detected) {

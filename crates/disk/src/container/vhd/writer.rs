@@ -86,15 +86,15 @@ impl Writer {
     /// Makes all sectors of a stored block stored ones: those that were not are zeros.
     fn complete(&self, bitmap: u64) -> Result<(), ContainerError> {
         let sectors = self.disk.block_bytes() / SECTOR_LEN;
-        let is_complete = || match self.disk.sectors_at(bitmap, 0, sectors) {
-            Ok((is_stored, count)) => Ok(is_stored && count == sectors),
-            Err(fault) => Err(fault_in_bitmap(bitmap, &fault)),
+        let is_full = || {
+            let full = self.disk.is_full(bitmap);
+            full.map_err(|fault| fault_in_bitmap(bitmap, &fault))
         };
-        if is_complete()? {
+        if is_full()? {
             return Ok(());
         }
         let _alone = self.completing.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_complete()? {
+        if is_full()? {
             return Ok(());
         }
         let data = bitmap.saturating_add(self.disk.bitmap_bytes());
@@ -179,12 +179,10 @@ fn check_places(
         at = at.saturating_add(piece.len() as u64);
     }
     places.sort_unstable();
-    let overlap = places
-        .windows(2)
-        .find_map(|pair| match pair {
-            [first, second] if u64::from(second - first) * SECTOR_LEN < block_len => Some(*second),
-            _ => None,
-        });
+    let overlap = places.windows(2).find_map(|pair| match pair {
+        [first, second] if u64::from(second - first) * SECTOR_LEN < block_len => Some(*second),
+        _ => None,
+    });
     match overlap {
         None => Ok(()),
         Some(entry) => Err(ContainerError::Damaged {
@@ -293,12 +291,8 @@ fn fill(file: &dyn WritableDevice, offset: u64, len_bytes: u64, byte: u8) -> Res
     Ok(())
 }
 
-/// Makes an image of a disk full of zeros.
-pub(super) fn create(
-    file: Arc<dyn Growing>,
-    new: &NewImage,
-    random: &mut Randomness<'_>,
-) -> Result<Writable, ContainerError> {
+/// Checks that an image can hold a disk.
+pub(super) fn check(new: &NewImage) -> Result<(), ContainerError> {
     if new.sector_size != 512 {
         return Err(ContainerError::Unsupported {
             what: format!(
@@ -315,9 +309,22 @@ pub(super) fn create(
             ),
         });
     }
+    Ok(())
+}
+
+/// Makes an image of a disk full of zeros.
+pub(super) fn create(
+    file: Arc<dyn Growing>,
+    new: &NewImage,
+    random: &mut Randomness<'_>,
+) -> Result<Writable, ContainerError> {
     let mut id = [0; 16];
     random(&mut id).map_err(ContainerError::NoRandomness)?;
-    let seconds = new.created.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = new
+        .created
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let footer = Footer {
         header_offset: FOOTER_LEN,
         created: u32::try_from(seconds.saturating_sub(YEAR_2000)).unwrap_or(u32::MAX),

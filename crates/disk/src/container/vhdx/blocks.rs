@@ -121,7 +121,9 @@ impl DynamicDisk {
     }
 
     fn entry_at(&self, offset: u64) -> Result<Entry, Fault> {
-        Ok(Entry::from_bits(u64::from_le_bytes(self.tables.bytes_at(offset)?)))
+        Ok(Entry::from_bits(u64::from_le_bytes(
+            self.tables.bytes_at(offset)?,
+        )))
     }
 
     /// Returns whether an entry is one of a block of bitmaps.
@@ -146,7 +148,9 @@ impl DynamicDisk {
     /// Returns whether a sector of a block is stored, and how many from there on are the same, up to `limit`.
     fn sectors_at(&self, block: u64, first: u64, limit: u64) -> Result<(bool, u64), Fault> {
         let chunk = block / self.chunk_ratio;
-        let index = chunk.saturating_mul(self.chunk_ratio + 1).saturating_add(self.chunk_ratio);
+        let index = chunk
+            .saturating_mul(self.chunk_ratio + 1)
+            .saturating_add(self.chunk_ratio);
         let bitmaps = self.entry_at(self.entry_offset_of(index))?;
         if bitmaps.state != PRESENT || bitmaps.offset == 0 {
             return Err(Fault::damaged(format!(
@@ -236,7 +240,9 @@ impl Plan for DynamicDisk {
                     len_bytes: count * sector_size - within % sector_size,
                 })
             }
-            state => Err(Fault::damaged(format!("block {block} has the unknown state {state}"))),
+            state => Err(Fault::damaged(format!(
+                "block {block} has the unknown state {state}"
+            ))),
         }
     }
 

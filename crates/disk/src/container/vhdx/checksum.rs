@@ -18,7 +18,12 @@ pub(super) fn of(bytes: &[u8]) -> u32 {
 
 /// Returns whether the checksum of a structure is right.
 pub(super) fn is_right(bytes: &[u8]) -> bool {
-    bytes.get(AT..).and_then(<[u8]>::first_chunk).copied().map(u32::from_le_bytes) == Some(of(bytes))
+    bytes
+        .get(AT..)
+        .and_then(<[u8]>::first_chunk)
+        .copied()
+        .map(u32::from_le_bytes)
+        == Some(of(bytes))
 }
 
 /// Puts the checksum into a structure.

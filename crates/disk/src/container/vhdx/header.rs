@@ -90,7 +90,11 @@ impl Headers {
             sequence: self.current.sequence.wrapping_add(1),
             ..header
         };
-        self.next_offset = OFFSETS.iter().copied().find(|other| *other != offset).unwrap_or(offset);
+        self.next_offset = OFFSETS
+            .iter()
+            .copied()
+            .find(|other| *other != offset)
+            .unwrap_or(offset);
         (offset, self.current.to_bytes())
     }
 }
@@ -122,7 +126,10 @@ impl Header {
             ));
         }
         if raw.version.get() != VERSION {
-            return Err(format!("its version is {}, expected {VERSION}", raw.version.get()));
+            return Err(format!(
+                "its version is {}, expected {VERSION}",
+                raw.version.get()
+            ));
         }
         let log_id = Uuid::from_bytes_le(raw.log_id);
         if !log_id.is_nil() && raw.log_version.get() != 0 {

@@ -22,8 +22,10 @@ const MAX_LEN: u32 = 16 << 20;
 const MAX_CHECKED: usize = 256 << 20;
 /// The most changes.
 const MAX_PATCHES: usize = 32_768;
+/// The most zeros, in bytes: more than the largest table of blocks has.
+const MAX_ZEROS: u64 = 1 << 30;
 /// The longest file: more than the largest disk takes.
-const MAX_FILE_LEN: u64 = 80 << 40;
+pub(super) const MAX_FILE_LEN: u64 = 80 << 40;
 
 const WHAT: &str = "the log";
 
@@ -148,7 +150,9 @@ pub(super) fn read(file: &Device, header: &Header) -> Result<Changes, ContainerE
     for entry in &run {
         log.patches(entry, &mut patches).map_err(damaged)?;
     }
-    let last = run.last().map_or((0, 0), |entry| (entry.flushed_file_len, entry.last_file_len));
+    let last = run
+        .last()
+        .map_or((0, 0), |entry| (entry.flushed_file_len, entry.last_file_len));
     let (flushed_file_len, last_file_len) = last;
     if flushed_file_len > file.len_bytes() {
         return Err(damaged(format!(
@@ -161,7 +165,9 @@ pub(super) fn read(file: &Device, header: &Header) -> Result<Changes, ContainerE
         let end = patch.offset.checked_add(patch.len);
         end.is_some_and(|end| end <= file_len)
     };
-    if file_len > MAX_FILE_LEN || !patches.iter().all(is_inside) {
+    let zeros = patches.iter().filter(|patch| patch.bytes.is_none());
+    let zeros = zeros.fold(0u64, |sum, patch| sum.saturating_add(patch.len));
+    if file_len > MAX_FILE_LEN || zeros > MAX_ZEROS || !patches.iter().all(is_inside) {
         return Err(damaged("it changes parts that no file has".to_owned()));
     }
     Ok(Changes {
@@ -177,12 +183,12 @@ impl Log<'_> {
 
     /// Returns sectors of the ring.
     fn sectors(&self, first: usize, count: usize) -> Vec<u8> {
-        let start = first * SECTOR_LEN;
-        let ring = self.bytes.iter().cycle().skip(start).take(count * SECTOR_LEN);
-        match self.bytes.get(start..start + count * SECTOR_LEN) {
-            Some(bytes) => bytes.to_vec(),
-            None => ring.copied().collect(),
-        }
+        let (start, len) = (first * SECTOR_LEN, count * SECTOR_LEN);
+        let (behind, front) = self.bytes.split_at_checked(start).unwrap_or_default();
+        let mut sectors = front.get(..len.min(front.len())).unwrap_or_default().to_vec();
+        let rest = len - sectors.len();
+        sectors.extend_from_slice(behind.get(..rest).unwrap_or_default());
+        sectors
     }
 
     /// Finds all entries whose checksums are right.
@@ -354,7 +360,10 @@ impl BlockDevice for Replayed {
         past.fill(0);
         let end = offset.saturating_add(buf.len() as u64);
         for patch in self.changes.patches.iter() {
-            let (from, to) = (patch.offset.max(offset), patch.offset.saturating_add(patch.len).min(end));
+            let (from, to) = (
+                patch.offset.max(offset),
+                patch.offset.saturating_add(patch.len).min(end),
+            );
             if from >= to {
                 continue;
             }
@@ -371,7 +380,8 @@ impl BlockDevice for Replayed {
 
     fn hole_at(&self, offset: u64, len: u64) -> u64 {
         let end = offset.saturating_add(len);
-        let is_changed = |patch: &Patch| patch.offset < end && offset < patch.offset.saturating_add(patch.len);
+        let is_changed =
+            |patch: &Patch| patch.offset < end && offset < patch.offset.saturating_add(patch.len);
         if self.changes.patches.iter().any(is_changed) || offset >= self.file.len_bytes() {
             return 0;
         }

@@ -154,7 +154,9 @@ impl Metadata {
             let (offset, len) = (entry.offset.get(), entry.len.get());
             let is_inside = offset >= TABLE_LEN
                 && len <= MAX_ITEM_LEN
-                && offset.checked_add(len).is_some_and(|end| end <= regions.metadata.len);
+                && offset
+                    .checked_add(len)
+                    .is_some_and(|end| end <= regions.metadata.len);
             if !is_inside || item.is_some() {
                 return Err(damaged(format!(
                     "item {id} is there twice, or lies at byte {offset:#x} with {len:#x}"
@@ -318,7 +320,11 @@ impl Parent {
         }
         let mut names: Vec<String> = Vec::new();
         for path in values(KEYS_OF_PATHS) {
-            let name = path.trim_end_matches('\0').rsplit(['\\', '/']).next().unwrap_or_default();
+            let name = path
+                .trim_end_matches('\0')
+                .rsplit(['\\', '/'])
+                .next()
+                .unwrap_or_default();
             if !name.is_empty() && !names.iter().any(|known| known == name) {
                 names.push(name.to_owned());
             }
@@ -328,7 +334,10 @@ impl Parent {
 
     /// Returns the locator as it lies in the file.
     fn to_bytes(&self) -> Vec<u8> {
-        let ids = KEYS_OF_IDS.iter().zip(&self.ids).map(|(key, id)| (*key, format!("{{{id}}}")));
+        let ids = KEYS_OF_IDS
+            .iter()
+            .zip(&self.ids)
+            .map(|(key, id)| (*key, format!("{{{id}}}")));
         let names = KEYS_OF_PATHS
             .iter()
             .zip(&self.names)

@@ -26,7 +26,8 @@ use writer::Writer;
 use super::allocating::{Allocating, Order};
 use super::mapped::Mapped;
 use super::{
-    ContainerError, Format, Growing, Image, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec, Writing,
+    ContainerError, Format, Growing, Image, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec,
+    Writing,
 };
 use crate::device::Device;
 
@@ -38,6 +39,7 @@ pub(super) const SPEC: Spec = Spec {
     open,
     writing: Some(&Writing {
         open: open_writable,
+        check: writer::check,
         create: writer::create,
     }),
 };
@@ -56,7 +58,9 @@ fn open(file: Device, neighbours: &Neighbours) -> Result<Opened, ContainerError>
     let file: Device = if changes.is_empty() {
         file
     } else {
-        notes.push("it was not closed: changes to its tables that were under way are taken from its log".to_owned());
+        notes.push(
+            "it was not closed: changes to its tables that were under way are taken from its log".to_owned(),
+        );
         Arc::new(Replayed::new(file, changes))
     };
     let regions = Regions::read(&file)?;

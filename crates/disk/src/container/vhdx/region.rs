@@ -95,8 +95,8 @@ impl Regions {
         }
         let (mut bat, mut metadata, mut others) = (None, None, Vec::new());
         for number in 0..raw.entry_count.get() {
-            let (entry, behind) = RawEntry::ref_from_prefix(rest)
-                .map_err(|_| damaged(format!("entry {number} leaves it")))?;
+            let (entry, behind) =
+                RawEntry::ref_from_prefix(rest).map_err(|_| damaged(format!("entry {number} leaves it")))?;
             rest = behind;
             let region = Region {
                 offset: entry.offset.get(),
@@ -126,7 +126,11 @@ impl Regions {
             }
         }
         match (bat, metadata) {
-            (Some(bat), Some(metadata)) => Ok(Self { bat, metadata, others }),
+            (Some(bat), Some(metadata)) => Ok(Self {
+                bat,
+                metadata,
+                others,
+            }),
             (None, _) => Err(damaged("it leads to no table of blocks".to_owned())),
             (_, None) => Err(damaged("it leads to no metadata".to_owned())),
         }

@@ -74,7 +74,7 @@ fn empty_image(parent: Option<Parent>, id: u128) -> Arc<RecordedFile> {
 fn what_is_made_can_be_written_and_opened_again() {
     for (sector_size, is_fixed) in [(512, false), (4096, false), (512, true)] {
         let file = RecordedFile::over(&[], 14 << 20);
-        let new = new_image((5 << 20) + 8192, sector_size, is_fixed);
+        let new = new_image((2 << 20) + 8192, sector_size, is_fixed);
         let disk = writer::create(file.clone(), &new, &mut numbers()).expect("it is made");
         assert_eq!(disk.sector_size(), sector_size);
         let mut content = vec![0; new.len_bytes as usize];
@@ -139,7 +139,7 @@ fn the_metadata_read_back_as_they_were_written() {
 
 #[test]
 fn a_loss_of_power_leaves_an_image_with_all_that_was_flushed() {
-    let file = empty_image(None, 1);
+    let file = RecordedFile::over(&empty_image(None, 1).content(), 9 << 20);
     let opened = open_writable(file.clone(), &Neighbours::none(), &mut numbers()).expect("it opens");
     let open_again = |device: Device| {
         let opened = open(device, &Neighbours::none()).expect("it opens");
@@ -160,7 +160,9 @@ fn blocks_over_one_another_are_never_written() {
         let mut bytes = bytes.clone();
         bytes[bat + 8..bat + 16].copy_from_slice(&entry);
         let file = RecordedFile::over(&bytes, bytes.len());
-        let error = open_writable(file, &Neighbours::none(), &mut numbers()).err().expect("refused");
+        let error = open_writable(file, &Neighbours::none(), &mut numbers())
+            .err()
+            .expect("refused");
         assert!(matches!(error, ContainerError::Damaged { .. }), "{error}");
     }
 }
@@ -224,7 +226,10 @@ fn changes_that_were_under_way_are_taken_from_the_log() {
     let mut damaged = good.clone();
     damaged[bat..bat + 4096].fill(0);
     for first in [0, 100, 255] {
-        let entries = [(bat as u64, &early, 5 << 20), (bat as u64, &table, 2 << 20 | 512 << 10)];
+        let entries = [
+            (bat as u64, &early, 5 << 20),
+            (bat as u64, &table, 2 << 20 | 512 << 10),
+        ];
         let mut entries = entries.map(|(place, sector, zeros)| (place, sector, zeros));
         // Zeros where zeros are: behind the metadata.
         entries[0].2 = (2 << 20) + (600 << 10);
@@ -251,7 +256,9 @@ fn changes_that_were_under_way_are_taken_from_the_log() {
 fn only_a_whole_run_of_the_log_counts() {
     let (good, content) = small_image();
     let bat = 3u64 << 20;
-    let table: [u8; 4096] = good[bat as usize..bat as usize + 4096].try_into().expect("inside");
+    let table: [u8; 4096] = good[bat as usize..bat as usize + 4096]
+        .try_into()
+        .expect("inside");
     let nothing = [0; 4096];
     let spare = (2 << 20) + (600 << 10);
     // The second entry would take everything away, and is torn: then the first is the last.
@@ -287,8 +294,20 @@ fn damage_is_an_error_and_never_anything_else() {
         }
     };
     let places = |image: &[u8]| -> Vec<usize> {
-        let areas = [(0, 16), (64 << 10, 100), (128 << 10, 100), (192 << 10, 100), (256 << 10, 100)];
-        let behind = [(1 << 20, 140), ((1 << 20) + 4096, 16), (2 << 20, 260), ((2 << 20) + (64 << 10), 64), (3 << 20, 32)];
+        let areas = [
+            (0, 16),
+            (64 << 10, 100),
+            (128 << 10, 100),
+            (192 << 10, 100),
+            (256 << 10, 100),
+        ];
+        let behind = [
+            (1 << 20, 140),
+            ((1 << 20) + 4096, 16),
+            (2 << 20, 260),
+            ((2 << 20) + (64 << 10), 64),
+            (3 << 20, 32),
+        ];
         areas
             .iter()
             .chain(&behind)
@@ -304,7 +323,20 @@ fn damage_is_an_error_and_never_anything_else() {
             }
         }
     }
-    for len in [0, 7, 8, 65_536, 70_000, 132_000, 200_000, 1 << 20, 2 << 20, 3 << 20, (3 << 20) + 8, 5 << 20] {
+    for len in [
+        0,
+        7,
+        8,
+        65_536,
+        70_000,
+        132_000,
+        200_000,
+        1 << 20,
+        2 << 20,
+        3 << 20,
+        (3 << 20) + 8,
+        5 << 20,
+    ] {
         try_it(&Arc::new(good[..len].to_vec()), &[]);
     }
     // One of two headers, one of two region tables: the other serves.
@@ -366,13 +398,19 @@ fn family(folder: &Path, parent_id: u128, name: &str) -> Vec<u8> {
     let bitmaps = end.next_multiple_of(1 << 20);
     child.grow(bitmaps + (2 << 20)).expect("room for it");
     // The second block in part, the third without anything, whatever the parent has.
-    let entry = |index: u64, bits: u64| child.write_at(bat + index * 8, &bits.to_le_bytes()).expect("inside");
+    let entry = |index: u64, bits: u64| {
+        child
+            .write_at(bat + index * 8, &bits.to_le_bytes())
+            .expect("inside")
+    };
     entry(1, (bitmaps + (1 << 20)) | 7);
     entry(2, 2);
     entry(4096, bitmaps | 6);
     // 2048 sectors of the block before it, 256 bytes of bits.
     child.write_at(bitmaps + 256, &[0b0101_0101]).expect("inside");
-    child.write_at(bitmaps + (1 << 20), &[0xC5; 4096]).expect("inside");
+    child
+        .write_at(bitmaps + (1 << 20), &[0xC5; 4096])
+        .expect("inside");
     for sector in [0, 2, 4, 6] {
         let at = (1 << 20) + sector * 512;
         content[at..at + 512].fill(0xC5);

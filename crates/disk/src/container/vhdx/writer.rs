@@ -15,7 +15,7 @@ use super::super::{ContainerError, Growing, NewImage, Randomness};
 use super::MIB;
 use super::blocks::{self, DynamicDisk, Entry, PRESENT};
 use super::header::{self, Header, Headers};
-use super::log::Changes;
+use super::log::{Changes, MAX_FILE_LEN};
 use super::metadata::{MAX_LEN, Metadata};
 use super::region::{self, Region, Regions};
 use crate::device::Device;
@@ -80,12 +80,20 @@ pub(super) fn check_places(
         offset: header.log_offset,
         len: header.log_len,
     };
+    if file.len_bytes() > MAX_FILE_LEN {
+        return Err(ContainerError::Unsupported {
+            what: format!("its file is larger than any, with {} bytes", file.len_bytes()),
+        });
+    }
     let mut taken = Taken::of(file.len_bytes());
     let head = Region {
         offset: 0,
         len: MIB as u32,
     };
-    for region in [head, log, regions.bat, regions.metadata].iter().chain(&regions.others) {
+    for region in [head, log, regions.bat, regions.metadata]
+        .iter()
+        .chain(&regions.others)
+    {
         taken.take(region.offset, u64::from(region.len))?;
     }
     let mut index = 0;
@@ -139,7 +147,9 @@ impl Taken {
             )));
         }
         for number in offset / MIB..end.div_ceil(MIB) {
-            let word = usize::try_from(number / 64).ok().and_then(|at| self.bits.get_mut(at));
+            let word = usize::try_from(number / 64)
+                .ok()
+                .and_then(|at| self.bits.get_mut(at));
             let bit = 1 << (number % 64);
             match word {
                 Some(word) if *word & bit == 0 => *word |= bit,
@@ -165,7 +175,11 @@ pub(super) fn replay(
         match &patch.bytes {
             Some(bytes) => file.write_at(patch.offset, bytes),
             // What is new is zeros already.
-            None => zero(file, patch.offset, patch.offset.saturating_add(patch.len).min(old_len)),
+            None => zero(
+                file,
+                patch.offset,
+                patch.offset.saturating_add(patch.len).min(old_len),
+            ),
         }
         .map_err(written)?;
     }
@@ -268,12 +282,8 @@ impl Blocks for Writer {
     }
 }
 
-/// Makes an image of a disk full of zeros.
-pub(super) fn create(
-    file: Arc<dyn Growing>,
-    new: &NewImage,
-    random: &mut Randomness<'_>,
-) -> Result<Writable, ContainerError> {
+/// Checks that an image can hold a disk.
+pub(super) fn check(new: &NewImage) -> Result<(), ContainerError> {
     let is_whole = matches!(new.sector_size, 512 | 4096) && new.len_bytes % u64::from(new.sector_size) == 0;
     if !is_whole || new.len_bytes == 0 || new.len_bytes > MAX_LEN {
         return Err(ContainerError::Unsupported {
@@ -284,6 +294,15 @@ pub(super) fn create(
             ),
         });
     }
+    Ok(())
+}
+
+/// Makes an image of a disk full of zeros.
+pub(super) fn create(
+    file: Arc<dyn Growing>,
+    new: &NewImage,
+    random: &mut Randomness<'_>,
+) -> Result<Writable, ContainerError> {
     let metadata = Metadata {
         len_bytes: new.len_bytes,
         block_bytes: if new.len_bytes > LARGE_LEN {
@@ -373,7 +392,9 @@ fn place_all(disk: &DynamicDisk, file: &dyn Growing) -> Result<(), WriteError> {
             offset: place_of(block),
         };
         // Between the chunks lie entries of bitmaps, which there are none of.
-        let gap = disk.entry_offset(block).saturating_sub(at.saturating_add(piece.len() as u64));
+        let gap = disk
+            .entry_offset(block)
+            .saturating_sub(at.saturating_add(piece.len() as u64));
         piece.resize(piece.len() + gap as usize, 0);
         piece.extend_from_slice(&entry.to_bits().to_le_bytes());
         if piece.len() as u64 >= PIECE_LEN {
