@@ -1,6 +1,6 @@
 //! EWF images of ewfacquire.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keyhaven_disk::container::ContainerError;
 use keyhaven_testkit::tool;
@@ -13,7 +13,7 @@ fn ewfacquire() -> Option<PathBuf> {
 }
 
 /// Makes `disk.*` of `disk.raw`.
-fn acquire(folder: &Folder, program: &PathBuf, options: &str) {
+fn acquire(folder: &Folder, program: &Path, options: &str) {
     folder.run(program, &format!("-u -q -t disk {options} disk.raw"));
 }
 

@@ -190,7 +190,7 @@ impl Header {
         if i64::try_from(self.len_bytes).is_err() {
             return Err(damaged(24, format!("a disk of {} bytes", self.len_bytes)));
         }
-        if self.l1_offset % self.cluster_bytes() != 0 || entries.saturating_mul(8) > MAX_L1_BYTES {
+        if !self.l1_offset.is_multiple_of(self.cluster_bytes()) || entries.saturating_mul(8) > MAX_L1_BYTES {
             return Err(damaged(
                 36,
                 format!("a table of {entries} entries at byte {:#x}", self.l1_offset),

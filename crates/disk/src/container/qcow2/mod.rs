@@ -118,7 +118,7 @@ impl Plan for Qcow2 {
             .ok_or_else(|| Fault::damaged("its first table lies nowhere"))?;
         let l1 = u64::from_be_bytes(self.tables.bytes_at(l1_at)?);
         let l2_offset = l1 & OFFSET;
-        if l1 & !(OFFSET | COPIED) != 0 || l2_offset % cluster_bytes != 0 {
+        if l1 & !(OFFSET | COPIED) != 0 || !l2_offset.is_multiple_of(cluster_bytes) {
             return Err(Fault::damaged(format!(
                 "the table entry {l1:#018x} at byte {l1_at:#x}"
             )));
@@ -230,7 +230,7 @@ impl Qcow2 {
     /// Returns where a cluster begins that is kept as it is, if it is kept at all.
     fn stored(&self, at: u64, entry: u64) -> Result<Option<u64>, Fault> {
         let start = entry & OFFSET;
-        if start % self.header.cluster_bytes() != 0 {
+        if !start.is_multiple_of(self.header.cluster_bytes()) {
             return Err(odd_entry(at, entry));
         }
         // In a file of its own the first cluster may lie at its beginning.
