@@ -7,6 +7,7 @@ use std::process::Command;
 use keyhaven_disk::container::{self, ContainerError, Format, Image, ImageError};
 use keyhaven_disk::{BlockDevice, conformance};
 use keyhaven_testkit::{numbers, tool};
+use proptest::strategy::Strategy;
 
 /// Returns `len` bytes: zeros, noise and what can be packed, in pieces of many sizes.
 pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
@@ -33,6 +34,19 @@ pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
         at += piece.len();
     }
     content
+}
+
+/// How large a disk is that is written at random, in sectors.
+const WRITTEN_SECTORS: u32 = 3000;
+/// The same in bytes.
+pub(crate) const WRITTEN_BYTES: u32 = WRITTEN_SECTORS * 512;
+
+/// Something written: zeros, nothing any more or a byte, which byte, and where, in sectors.
+pub(crate) type Write = (u8, u8, u32, u32);
+
+/// Writes at random.
+pub(crate) fn writes() -> impl Strategy<Value = Vec<Write>> {
+    proptest::collection::vec((0u8..4, 1u8..=255, 0..WRITTEN_SECTORS, 1..400u32), 1..12)
 }
 
 /// A folder in which images are made.
@@ -88,6 +102,23 @@ impl Folder {
             .output()
             .expect("it starts");
         assert!(output.status.success(), "{program:?} {arguments:?}: {output:?}");
+    }
+
+    /// Has QEMU write to an image.
+    pub(crate) fn write_with(&self, qemu_io: &Path, image: &str, writes: &[Write]) {
+        let mut arguments = Vec::new();
+        for (kind, pattern, start, len) in writes {
+            let (start, len) = (start * 512, (*len).min(WRITTEN_SECTORS - start) * 512);
+            arguments.push("-c".to_owned());
+            arguments.push(match kind {
+                0 => format!("write -z {start} {len}"),
+                1 => format!("discard {start} {len}"),
+                _ => format!("write -P {pattern} {start} {len}"),
+            });
+        }
+        arguments.push(image.to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run_with(qemu_io, &arguments);
     }
 
     /// Opens an image.

@@ -5,7 +5,7 @@ use keyhaven_testkit::tool;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::making::{Folder, content, qemu_img};
+use crate::making::{Folder, WRITTEN_BYTES, content, qemu_img, writes};
 use crate::mutants;
 
 #[test]
@@ -279,43 +279,27 @@ fn whatever_is_written_is_read() {
     let (Some(qemu_img), Some(qemu_io)) = (qemu_img(), tool::find("qemu-io")) else {
         return;
     };
-    const SECTORS: u32 = 3000;
-    let write = (0u8..4, 1u8..=255, 0..SECTORS, 1..400u32);
     let options = prop_oneof![
         Just("cluster_size=4k"),
         Just("cluster_size=64k"),
         Just("cluster_size=64k,extended_l2=on"),
         Just("cluster_size=512,compat=0.10"),
     ];
-    let case = (options, any::<bool>(), proptest::collection::vec(write, 1..12));
     let folder = Folder::with_raw(&content(9, 1 << 20));
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(8));
-    runner
-        .run(&case, |(options, has_below, writes)| {
-            let below = if has_below { "-F raw -b disk.raw " } else { "" };
-            folder.run(
-                &qemu_img,
-                &format!(
-                    "create -q -f qcow2 {below}-o {options} disk.qcow2 {}",
-                    SECTORS * 512
-                ),
-            );
-            let mut commands = Vec::new();
-            for (kind, pattern, start, len) in writes {
-                let (start, len) = (start * 512, len.min(SECTORS - start) * 512);
-                commands.push("-c".to_owned());
-                commands.push(match kind {
-                    0 => format!("write -z {start} {len}"),
-                    1 => format!("discard {start} {len}"),
-                    _ => format!("write -P {pattern} {start} {len}"),
-                });
-            }
-            commands.push("disk.qcow2".to_owned());
-            let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-            folder.run_with(&qemu_io, &commands);
-            folder.run(&qemu_img, "convert -O raw disk.qcow2 expected.raw");
-            folder.check("disk.qcow2", &folder.read("expected.raw"));
-            Ok(())
-        })
+    TestRunner::new(ProptestConfig::with_cases(8))
+        .run(
+            &(options, any::<bool>(), writes()),
+            |(options, has_below, writes)| {
+                let below = if has_below { "-F raw -b disk.raw " } else { "" };
+                folder.run(
+                    &qemu_img,
+                    &format!("create -q -f qcow2 {below}-o {options} disk.qcow2 {WRITTEN_BYTES}"),
+                );
+                folder.write_with(&qemu_io, "disk.qcow2", &writes);
+                folder.run(&qemu_img, "convert -O raw disk.qcow2 expected.raw");
+                folder.check("disk.qcow2", &folder.read("expected.raw"));
+                Ok(())
+            },
+        )
         .expect("it reads as QEMU reads it");
 }

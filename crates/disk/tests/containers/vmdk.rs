@@ -2,8 +2,10 @@
 
 use keyhaven_disk::container::ContainerError;
 use keyhaven_testkit::tool;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use crate::making::{Folder, content, qemu_img};
+use crate::making::{Folder, WRITTEN_BYTES, content, qemu_img, writes};
 use crate::mutants;
 
 #[test]
@@ -194,4 +196,38 @@ fn damaged_images_end_in_errors() {
             );
         });
     }
+}
+
+#[test]
+fn whatever_is_written_is_read() {
+    let (Some(qemu_img), Some(qemu_io)) = (qemu_img(), tool::find("qemu-io")) else {
+        return;
+    };
+    let options = prop_oneof![
+        Just("zeroed_grain=on"),
+        Just("zeroed_grain=off"),
+        Just("subformat=twoGbMaxExtentSparse"),
+    ];
+    let folder = Folder::with_raw(&content(7, 1 << 20));
+    folder.run(&qemu_img, "convert -O vmdk disk.raw below.vmdk");
+    TestRunner::new(ProptestConfig::with_cases(6))
+        .run(
+            &(options, any::<bool>(), writes()),
+            |(options, has_below, writes)| {
+                let below = if has_below && options.starts_with("zeroed") {
+                    "-F vmdk -b below.vmdk "
+                } else {
+                    ""
+                };
+                folder.run(
+                    &qemu_img,
+                    &format!("create -q -f vmdk {below}-o {options} disk.vmdk {WRITTEN_BYTES}"),
+                );
+                folder.write_with(&qemu_io, "disk.vmdk", &writes);
+                folder.run(&qemu_img, "convert -O raw disk.vmdk expected.raw");
+                folder.check("disk.vmdk", &folder.read("expected.raw"));
+                Ok(())
+            },
+        )
+        .expect("it reads as QEMU reads it");
 }
