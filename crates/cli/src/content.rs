@@ -11,7 +11,7 @@ use crate::drive::{Drive, DriveArgs};
 use crate::error::CliError;
 
 /// How the content of a drive is shown.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ContentArgs {
     /// Show sectors that were never written, or trimmed, as zeros instead of the noise that they decrypt to
     ///

@@ -16,6 +16,7 @@ mod depositing;
 mod drive;
 mod drive_name;
 mod error;
+mod inside;
 mod interrupt;
 mod key_entry;
 mod key_source;

@@ -76,6 +76,14 @@ impl Ui {
         self.raw(text.as_bytes())
     }
 
+    /// Prints one of many JSON documents, on a line of its own.
+    pub(crate) fn json_line(&self, document: &impl Serialize) -> Result<(), CliError> {
+        let mut text = serde_json::to_string(document)
+            .map_err(|error| CliError::could_not("cannot write the answer as JSON").because(&error))?;
+        text.push('\n');
+        self.raw(text.as_bytes())
+    }
+
     /// Says something that is not data.
     pub(crate) fn say(&self, text: &str) {
         if !self.options.quiet {

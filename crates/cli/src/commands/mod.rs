@@ -6,8 +6,10 @@ use crate::context::Context;
 use crate::error::{CliError, Exit};
 
 mod backup;
+mod cat;
 mod check;
 mod completions;
+mod cp;
 mod create;
 mod decrypt;
 mod drives;
@@ -18,6 +20,7 @@ mod info;
 mod key;
 #[cfg(target_os = "linux")]
 mod lock;
+mod ls;
 mod man;
 mod metadata;
 mod practice;
@@ -47,6 +50,9 @@ pub(crate) const ALL: &[Verb] = &[
     lock::VERB,
     #[cfg(unix)]
     serve::VERB,
+    ls::VERB,
+    cat::VERB,
+    cp::VERB,
     export::VERB,
     create::VERB,
     practice::VERB,
