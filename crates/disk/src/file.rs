@@ -6,7 +6,9 @@
 //! Reads are positional, so one open file serves many threads. The length is taken once, when the file is opened;
 //! a file that shrinks afterwards answers [`ReadError::PastEnd`] with the place where its data ended.
 
-use std::fs::{File, FileType, Metadata, OpenOptions};
+#[cfg(not(windows))]
+use std::fs::OpenOptions;
+use std::fs::{File, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::{BlockDevice, Device, ReadError};
 use crate::direct::DirectFile;
+#[cfg(windows)]
+use crate::os::windows::raw;
 
 /// The sector size of a plain image file, and of a device that does not tell.
 const DEFAULT_SECTOR_SIZE: u32 = 512;
@@ -77,10 +81,10 @@ impl FileDevice {
         Ok(device)
     }
 
-    /// Opens `path` with `open`, which is told what kind of file it is.
+    /// Opens `path` with `open`, which is told whether it is a block device.
     pub(crate) fn open_with(
         path: &Path,
-        open: impl FnOnce(&Path, FileType) -> Result<File, OpenError>,
+        open: impl FnOnce(&Path, bool) -> Result<File, OpenError>,
     ) -> Result<Self, OpenError> {
         let device = Self::open_even_empty(path, open)?;
         if device.len_bytes() == 0 {
@@ -94,19 +98,14 @@ impl FileDevice {
     /// Opens `path` as [`open_with`](Self::open_with) does, also a file that has no bytes yet.
     pub(crate) fn open_even_empty(
         path: &Path,
-        open: impl FnOnce(&Path, FileType) -> Result<File, OpenError>,
+        open: impl FnOnce(&Path, bool) -> Result<File, OpenError>,
     ) -> Result<Self, OpenError> {
-        let named = |source| OpenError::new(path, source);
         // Opening a pipe would wait for its other end, so look before.
-        let file_type = std::fs::metadata(path).map_err(named)?.file_type();
-        refuse_unreadable_kinds(path, file_type)?;
-        let mut file = open(path, file_type)?;
+        let is_block_device = look_at(path)?;
+        let mut file = open(path, is_block_device)?;
         // The path may have been replaced in between: only what is open counts.
-        let metadata = file.metadata().map_err(named)?;
-        refuse_unreadable_kinds(path, metadata.file_type())?;
-
-        let is_block_device = is_block_device(metadata.file_type());
-        let len_bytes = length(&mut file, &metadata, is_block_device).map_err(named)?;
+        let is_block_device = look_at_open(path, &file)?;
+        let len_bytes = length(&mut file, is_block_device).map_err(|source| OpenError::new(path, source))?;
         let sector_size = if is_block_device {
             logical_sector_size(&file)
         } else {
@@ -150,13 +149,25 @@ impl FileDevice {
         self.is_block_device
     }
 
+    #[cfg(unix)]
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, buf, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        // A file may be read in any piece.
+        let unit = if self.is_block_device { self.sector_size } else { 1 };
+        raw::read_some(&self.file, buf, offset, unit)
+    }
+
     /// Fills `buf` through the page cache.
     fn read_cached(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let len_bytes = buf.len() as u64;
         let mut rest = buf;
         let mut position = offset;
         while !rest.is_empty() {
-            match read_some(&self.file, rest, position) {
+            match self.read_some(rest, position) {
                 Ok(0) => {
                     return Err(ReadError::PastEnd {
                         offset,
@@ -317,6 +328,45 @@ impl OpenError {
     }
 }
 
+/// Returns whether a path leads to a block device, and refuses what is neither that nor a file.
+#[cfg(not(windows))]
+fn look_at(path: &Path) -> Result<bool, OpenError> {
+    let metadata = std::fs::metadata(path).map_err(|source| OpenError::new(path, source))?;
+    refuse_unreadable_kinds(path, metadata.file_type())?;
+    Ok(is_block_device(metadata.file_type()))
+}
+
+/// The same of a file that is open.
+#[cfg(not(windows))]
+fn look_at_open(path: &Path, file: &File) -> Result<bool, OpenError> {
+    let metadata = file.metadata().map_err(|source| OpenError::new(path, source))?;
+    refuse_unreadable_kinds(path, metadata.file_type())?;
+    Ok(is_block_device(metadata.file_type()))
+}
+
+/// Returns whether a path is the name of a drive, and refuses folders. Drives are no files here and have no metadata.
+#[cfg(windows)]
+fn look_at(path: &Path) -> Result<bool, OpenError> {
+    if raw::is_drive(path) {
+        return Ok(true);
+    }
+    let metadata = std::fs::metadata(path).map_err(|source| OpenError::new(path, source))?;
+    refuse_unreadable_kinds(path, metadata.file_type())?;
+    Ok(false)
+}
+
+/// The same of a file that is open; pipes and terminals are refused as well.
+#[cfg(windows)]
+fn look_at_open(path: &Path, file: &File) -> Result<bool, OpenError> {
+    match raw::unreadable_kind(file) {
+        Some(kind) => Err(OpenError::NotADevice {
+            path: path.to_owned(),
+            kind,
+        }),
+        None => Ok(raw::is_drive(path)),
+    }
+}
+
 fn refuse_unreadable_kinds(path: &Path, file_type: FileType) -> Result<(), OpenError> {
     if file_type.is_dir() {
         return Err(OpenError::IsDirectory {
@@ -352,12 +402,12 @@ fn unreadable_kind(_: FileType) -> Option<&'static str> {
 }
 
 #[cfg(unix)]
-pub(crate) fn is_block_device(file_type: FileType) -> bool {
+fn is_block_device(file_type: FileType) -> bool {
     std::os::unix::fs::FileTypeExt::is_block_device(&file_type)
 }
 
-#[cfg(not(unix))]
-pub(crate) fn is_block_device(_: FileType) -> bool {
+#[cfg(not(any(unix, windows)))]
+fn is_block_device(_: FileType) -> bool {
     false
 }
 
@@ -370,38 +420,51 @@ fn open_for_reading(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+fn open_for_reading(path: &Path) -> io::Result<File> {
+    // Others may go on using a file that is only read: that is what the standard library asks for.
+    if raw::is_drive(path) {
+        raw::open_for_reading(path)
+    } else {
+        File::open(path)
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
 fn open_for_reading(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).open(path)
 }
 
-fn length(file: &mut File, metadata: &Metadata, is_block_device: bool) -> io::Result<u64> {
+fn length(file: &mut File, is_block_device: bool) -> io::Result<u64> {
     // The metadata of a block device has length zero.
     if is_block_device {
-        io::Seek::seek(file, io::SeekFrom::End(0))
+        device_length(file)
     } else {
-        Ok(metadata.len())
+        Ok(file.metadata()?.len())
     }
 }
+
+#[cfg(not(windows))]
+fn device_length(file: &mut File) -> io::Result<u64> {
+    io::Seek::seek(file, io::SeekFrom::End(0))
+}
+
+#[cfg(windows)]
+use crate::os::windows::raw::length as device_length;
 
 #[cfg(target_os = "linux")]
 fn logical_sector_size(file: &File) -> u32 {
     rustix::fs::ioctl_blksszget(file).unwrap_or(DEFAULT_SECTOR_SIZE)
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+fn logical_sector_size(file: &File) -> u32 {
+    raw::sector_size(file).unwrap_or(DEFAULT_SECTOR_SIZE)
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
 fn logical_sector_size(_: &File) -> u32 {
     DEFAULT_SECTOR_SIZE
-}
-
-#[cfg(unix)]
-fn read_some(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buf, offset)
-}
-
-#[cfg(windows)]
-fn read_some(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
 }
 
 /// Returns where the first stored byte at or after `offset` is, `len_bytes` if there is none, `offset` if unknown.
@@ -416,7 +479,10 @@ pub(crate) fn next_stored_byte(file: &File, offset: u64, len_bytes: u64) -> u64 
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub(crate) use crate::os::windows::raw::next_stored_byte;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) fn next_stored_byte(_: &File, offset: u64, _: u64) -> u64 {
     offset
 }

@@ -3,7 +3,7 @@
 //! Only one program at a time should do that: a block device is opened for this process alone, which fails where it is
 //! mounted, and an image file is locked against everybody who asks for the lock.
 
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::container::Growing;
 use crate::device::{BlockDevice, ReadError};
-use crate::file::{FileDevice, OpenError, is_block_device};
+use crate::file::{FileDevice, OpenError};
+#[cfg(windows)]
+use crate::os::windows::raw::{self, Held};
 use crate::writable::{Writable, WritableDevice, WriteError};
 
 /// Opens an image file or a block device for reading and writing, as a shared device.
@@ -27,6 +29,8 @@ pub fn open_writable(path: &Path) -> Result<Writable, OpenError> {
 #[derive(Debug)]
 pub struct WritableFile {
     device: FileDevice,
+    /// What keeps others out, where the open file alone does not.
+    held: Held,
     /// The operating system tells of a failed flush once and forgets; nothing after it is safe.
     has_lost_writes: AtomicBool,
 }
@@ -37,16 +41,24 @@ impl WritableFile {
     /// # Errors
     /// [`OpenError::InUse`] where it is mounted or another program changes it; else as [`FileDevice::open`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let mut held = Held::default();
         Ok(Self {
-            device: FileDevice::open_with(path, open_for_writing)?,
+            device: FileDevice::open_with(path, |path, is_block_device| {
+                open_for_writing(path, is_block_device, &mut held)
+            })?,
+            held,
             has_lost_writes: AtomicBool::new(false),
         })
     }
 
     /// Opens a file that may have no bytes yet.
     pub(crate) fn open_empty(path: &Path) -> Result<Self, OpenError> {
+        let mut held = Held::default();
         Ok(Self {
-            device: FileDevice::open_even_empty(path, open_for_writing)?,
+            device: FileDevice::open_even_empty(path, |path, is_block_device| {
+                open_for_writing(path, is_block_device, &mut held)
+            })?,
+            held,
             has_lost_writes: AtomicBool::new(false),
         })
     }
@@ -98,11 +110,13 @@ impl WritableDevice for WritableFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         let len_bytes = bytes.len() as u64;
         WriteError::check_range(offset, len_bytes, self.len_bytes())?;
-        write_all(self.device.file(), bytes, offset).map_err(|source| WriteError::Io {
-            offset,
-            len_bytes,
-            source,
-        })
+        self.held
+            .write_all(&self.device, bytes, offset)
+            .map_err(|source| WriteError::Io {
+                offset,
+                len_bytes,
+                source,
+            })
     }
 
     fn flush(&self) -> Result<(), WriteError> {
@@ -129,8 +143,13 @@ impl WritableDevice for WritableFile {
     }
 }
 
+/// Nothing: an open file keeps its own locks.
+#[cfg(not(windows))]
+#[derive(Debug, Default)]
+struct Held;
+
 #[cfg(unix)]
-fn open_for_writing(path: &Path, file_type: FileType) -> Result<File, OpenError> {
+fn open_for_writing(path: &Path, is_block_device: bool, _: &mut Held) -> Result<File, OpenError> {
     use std::os::unix::fs::OpenOptionsExt;
 
     use rustix::fs::{FlockOperation, OFlags, flock};
@@ -140,7 +159,7 @@ fn open_for_writing(path: &Path, file_type: FileType) -> Result<File, OpenError>
         path: path.to_owned(),
     };
     let mut flags = OFlags::NONBLOCK;
-    if is_block_device(file_type) {
+    if is_block_device {
         // Linux: fails where the device is mounted or held the same way.
         flags |= OFlags::EXCL;
     }
@@ -166,8 +185,41 @@ fn open_for_writing(path: &Path, file_type: FileType) -> Result<File, OpenError>
     }
 }
 
-#[cfg(not(unix))]
-fn open_for_writing(path: &Path, _: FileType) -> Result<File, OpenError> {
+#[cfg(windows)]
+fn open_for_writing(path: &Path, is_block_device: bool, held: &mut Held) -> Result<File, OpenError> {
+    use std::os::windows::fs::OpenOptionsExt;
+
+    let named = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied => OpenError::NoPermissionToWrite {
+            path: path.to_owned(),
+        },
+        io::ErrorKind::ReadOnlyFilesystem => OpenError::WriteProtected {
+            path: path.to_owned(),
+        },
+        io::ErrorKind::ResourceBusy => OpenError::InUse {
+            path: path.to_owned(),
+        },
+        _ if raw::is_sharing_violation(&source) => OpenError::InUse {
+            path: path.to_owned(),
+        },
+        _ => OpenError::new(path, source),
+    };
+    if is_block_device {
+        let (file, own) = raw::open_for_writing(path).map_err(named)?;
+        *held = own;
+        return Ok(file);
+    }
+    // Looking is always allowed, and giving a finished image its name; writing is not.
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .share_mode(raw::MAY_READ_AND_RENAME)
+        .open(path)
+        .map_err(named)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn open_for_writing(path: &Path, _: bool, _: &mut Held) -> Result<File, OpenError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -176,25 +228,23 @@ fn open_for_writing(path: &Path, _: FileType) -> Result<File, OpenError> {
 }
 
 #[cfg(unix)]
-fn write_all(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+impl Held {
+    fn write_all(&self, device: &FileDevice, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(device.file(), bytes, offset)
+    }
 }
 
 #[cfg(windows)]
-fn write_all(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let (mut rest, mut position) = (bytes, offset);
-    while !rest.is_empty() {
-        match std::os::windows::fs::FileExt::seek_write(file, rest, position) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                rest = rest.get(count..).unwrap_or_default();
-                position = position.saturating_add(count as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+impl Held {
+    fn write_all(&self, device: &FileDevice, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // A file may be written in any piece.
+        let unit = if device.is_block_device() {
+            device.sector_size()
+        } else {
+            1
+        };
+        self.write_in_units(device.file(), bytes, offset, unit)
     }
-    Ok(())
 }
 
 /// Gives the room of a range back to whatever the file or device lies on; a hint where that is not possible.

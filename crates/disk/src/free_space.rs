@@ -15,11 +15,22 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
 }
 
+/// Returns how many bytes this user may still write to the file system that holds `path`.
+///
+/// `path` must exist: ask about the folder when the file is yet to be made. Quotas count.
+///
+/// # Errors
+/// What the operating system says about `path`.
+#[cfg(windows)]
+pub fn free_space(path: &Path) -> io::Result<u64> {
+    crate::os::windows::free_space(path)
+}
+
 /// Refuses: this operating system is not asked yet.
 ///
 /// # Errors
 /// Always [`io::ErrorKind::Unsupported`].
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub fn free_space(path: &Path) -> io::Result<u64> {
     let _ = path;
     Err(io::ErrorKind::Unsupported.into())

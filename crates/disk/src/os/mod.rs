@@ -1,15 +1,18 @@
 //! The drives of this computer, and which drive a path lives on.
 //!
 //! A [`Host`] is asked; what it reads is injectable, so that tests see the drives they made up. On Linux it reads
-//! sysfs and `/proc/self/mountinfo`: no privileges are needed, nothing is opened or woken up. On other systems the
-//! lists are empty and no path has a mount: a drive must be named by its path there.
+//! sysfs and `/proc/self/mountinfo`: no privileges are needed, nothing is opened or woken up. On Windows it asks the
+//! system, whatever its paths say. On other systems the lists are empty and no path has a mount: a drive must be named
+//! by its path there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod other;
+#[cfg(any(windows, test))]
+pub(crate) mod windows;
 
 /// Where a computer tells about its drives and mounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +36,36 @@ impl Host {
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
+        if cfg!(windows) {
+            // What stands behind this is a device.
+            return Self {
+                sysfs: PathBuf::new(),
+                mountinfo: PathBuf::new(),
+                dev: PathBuf::from(r"\\.\"),
+            };
+        }
         Self {
             sysfs: root.join("sys"),
             mountinfo: root.join("proc").join("self").join("mountinfo"),
             dev: root.join("dev"),
         }
+    }
+}
+
+/// Tells whether a path leads to a drive of this computer, not to a file: to a block device; on Windows, `C:`,
+/// `\\.\PhysicalDrive1` and their like.
+#[must_use]
+pub fn is_device(path: &Path) -> bool {
+    #[cfg(unix)]
+    return path
+        .metadata()
+        .is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type()));
+    #[cfg(windows)]
+    return windows::raw::is_drive(path);
+    #[cfg(not(any(unix, windows)))]
+    {
+        let _ = path;
+        false
     }
 }
 
