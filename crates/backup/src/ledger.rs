@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::destination::folder_of;
+use crate::private::{create_folder, private};
 
 /// A file with one entry for each copy.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Ledger {
             path: self.path.clone(),
             source,
         };
-        make_folder(folder_of(&self.path)).map_err(failed)?;
+        create_folder(folder_of(&self.path)).map_err(failed)?;
         let lock = self.lock().map_err(failed)?;
         let (mut content, set_aside) = self.load()?;
         for copy in copies {
@@ -223,20 +224,6 @@ fn is_same_copy(a: &Entry, b: &Entry) -> bool {
 #[must_use]
 pub fn time_text(time: Timestamp) -> String {
     time.round(jiff::Unit::Second).unwrap_or(time).to_string()
-}
-
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dunce::canonicalize;
 use keyhaven_disk::os::{Backing, DriveKind, Host};
 
 /// Why a place is no place for a key.
@@ -40,9 +41,9 @@ pub fn check(
     host: &Host,
     is_bitlocker: &dyn Fn(&Path) -> bool,
 ) -> Result<(), Refusal> {
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let folder = canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let drive_name = host.drive_at(drive).map(|info| info.name);
     let drive_file = drive.canonicalize().unwrap_or_else(|_| drive.to_owned());
-    let drive_name = host.drive_at(&drive_file).map(|info| info.name);
     let Some(mount) = host.mount_of(&folder) else {
         return Ok(());
     };
@@ -87,7 +88,7 @@ pub fn check(
 /// That is no reason to refuse it: somebody who works from a live system may have nothing else, for the moment.
 #[must_use]
 pub fn is_in_memory(folder: &Path, host: &Host) -> bool {
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let folder = canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     host.mount_of(&folder)
         .is_some_and(|mount| matches!(mount.file_system.as_str(), "tmpfs" | "ramfs"))
 }

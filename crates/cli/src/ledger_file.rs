@@ -96,7 +96,7 @@ fn kind_of(volume: &Volume, id: Guid) -> ProtectorKind {
 }
 
 fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize()
+    dunce::canonicalize(path)
         .or_else(|_| std::path::absolute(path))
         .unwrap_or_else(|_| path.to_owned())
 }

@@ -1,6 +1,6 @@
 //! Writing a file that holds a key: exclusively, completely or not at all, and onto the medium.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use keyhaven_crypto::SecretBytes;
 use zeroize::Zeroizing;
 
 use super::{SaveError, folder_of};
+use crate::private::create_new;
 
 /// No file with a key is longer.
 const MAX_LEN_BYTES: u64 = 16 << 20;
@@ -81,14 +82,6 @@ fn fill(mut file: File, path: &Path, write: impl FnOnce(&mut File) -> io::Result
     written.inspect_err(|_| {
         let _ = fs::remove_file(path);
     })
-}
-
-fn create_new(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// Reads a file from its medium, as far as the system can be asked to forget what it has in memory.

@@ -33,7 +33,7 @@ impl UsbDestination {
         mounts.dedup_by(|a, b| a.mount_point == b.mount_point);
         let (chosen, place) = match mount_point {
             Some(wanted) => {
-                let canonical = wanted.canonicalize().unwrap_or_else(|_| wanted.clone());
+                let canonical = dunce::canonicalize(&wanted).unwrap_or_else(|_| wanted.clone());
                 if !mounts.iter().any(|mount| mount.mount_point == canonical) {
                     return Err(SaveError::NotAStick(wanted));
                 }
