@@ -1,5 +1,8 @@
 //! Settings of the process that keep secrets in and noise out.
 
+#[cfg(windows)]
+mod windows;
+
 use std::io::Write;
 use std::panic::{self, PanicHookInfo};
 
@@ -21,6 +24,8 @@ pub(crate) fn harden() {
         let _ = setrlimit(Resource::Core, none);
         umask(Mode::RWXG | Mode::RWXO);
     }
+    #[cfg(windows)]
+    windows::harden();
     // A core dump that goes to a program (a pipe in core_pattern) ignores the limit above; this one it heeds. It also
     // keeps other processes of the same user from reading our memory.
     #[cfg(target_os = "linux")]
