@@ -15,6 +15,7 @@ mod converting;
 mod depositing;
 mod drive;
 mod drive_name;
+mod elevation;
 mod error;
 mod inside;
 mod interrupt;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Run, Verb, info};
 use crate::context::Context;
+use crate::elevation;
 use crate::error::{CliError, Exit};
 
 pub(super) const VERB: Verb = Verb::of::<Drives>();
@@ -84,7 +85,7 @@ impl Run for Drives {
         if needs_root {
             return Err(
                 CliError::could_not("no BitLocker drive was found among those that may be read")
-                    .hint("drives can only be read by root: put `sudo` before the command"),
+                    .hint(elevation::TO_READ_DRIVES),
             );
         }
         context.ui.say("no BitLocker drive was found");

@@ -11,6 +11,7 @@ use keyhaven_fve::{OpenOptions, Volume};
 use crate::context::Context;
 use crate::depositing::without_repeats;
 use crate::drive::Drive;
+use crate::elevation;
 use crate::error::CliError;
 
 /// Lists the BitLocker drives of this computer and lets the person choose one.
@@ -43,7 +44,7 @@ pub(super) fn choose_drive(context: &Context) -> Result<OsString, CliError> {
         [] => Err(
             CliError::could_not("no BitLocker drive was found on this computer")
                 .hint("name an image file or a device: `keyhaven backup DRIVE`")
-                .hint("drives can only be read by root: put `sudo` before the command"),
+                .hint(elevation::TO_READ_DRIVES),
         ),
         [(path, name)] => {
             if context
