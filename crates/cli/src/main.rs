@@ -29,9 +29,11 @@ mod mistyped;
 #[cfg(target_os = "linux")]
 mod mounts;
 mod new_password;
+mod packaging;
 mod process;
 mod randomness;
 mod rescuing;
+mod searching;
 mod secret_source;
 mod size;
 mod target;

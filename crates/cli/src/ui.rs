@@ -134,6 +134,12 @@ impl Ui {
         self.terminal("the password")?.ask_hidden(&printable(prompt))
     }
 
+    /// Asks for a secret that is shown as it is typed.
+    pub(crate) fn ask_shown(&self, prompt: &str) -> Result<SecretText, CliError> {
+        let line = self.terminal("an answer")?.ask(&printable(prompt))?;
+        Ok(SecretText::copy_of(&line))
+    }
+
     /// Asks for a line, which is shown as it is typed.
     pub(crate) fn ask_line(&self, prompt: &str) -> Result<String, CliError> {
         Ok(self.terminal("an answer")?.ask(&printable(prompt))?.to_string())

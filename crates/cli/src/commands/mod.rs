@@ -18,13 +18,18 @@ mod export;
 mod find;
 mod info;
 mod key;
+mod key_package;
 #[cfg(target_os = "linux")]
 mod lock;
+mod lost;
 mod ls;
 mod man;
+mod matching;
 mod metadata;
+mod password;
 mod practice;
 mod protector;
+mod repair;
 mod resume;
 mod rotate;
 #[cfg(unix)]
@@ -43,7 +48,10 @@ pub(crate) const ALL: &[Verb] = &[
     verify::VERB,
     status::VERB,
     find::VERB,
+    matching::VERB,
     key::VERB,
+    password::VERB,
+    key_package::VERB,
     #[cfg(target_os = "linux")]
     unlock::VERB,
     #[cfg(target_os = "linux")]
@@ -63,6 +71,7 @@ pub(crate) const ALL: &[Verb] = &[
     suspend::VERB,
     resume::VERB,
     check::VERB,
+    repair::VERB,
     metadata::VERB,
     completions::VERB,
     man::VERB,

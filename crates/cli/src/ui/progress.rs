@@ -46,11 +46,26 @@ impl Ui {
     pub(crate) fn progress(&self, what: &str, total_bytes: u64) -> Progress {
         const TEMPLATE: &str =
             "{msg}: {percent:>3}% [{bar:20}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
-        let style = ProgressStyle::with_template(TEMPLATE)
+        self.start(TEMPLATE, what, Some(total_bytes))
+    }
+
+    /// Starts a bar for work on `total` things, or a count of those that are done where it is not known how many come.
+    pub(crate) fn count(&self, what: &str, total: Option<u64>) -> Progress {
+        match total {
+            Some(_) => self.start(
+                "{msg}: {percent:>3}% [{bar:20}] {pos} of {len}, {eta} left",
+                what,
+                total,
+            ),
+            None => self.start("{msg}: {pos}", what, total),
+        }
+    }
+
+    fn start(&self, template: &str, what: &str, total: Option<u64>) -> Progress {
+        let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("=> ");
-        let bar =
-            ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::hidden()).with_style(style);
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_style(style);
         bar.set_message(printable(what));
         Progress {
             bar,
