@@ -14,17 +14,25 @@ mod desk;
 mod export;
 #[cfg(target_os = "linux")]
 mod failing;
+mod image_files;
 mod inputs;
 mod journeys;
 mod key_check;
+mod key_package;
+mod key_pile;
+mod key_repair;
 mod killed;
 mod leaks;
 mod loop_device;
 mod made_volume;
+mod matching;
 #[cfg(target_os = "linux")]
 mod mounts;
+mod password_repair;
 mod places;
 mod practice;
+#[cfg(unix)]
+mod repair;
 mod robustness;
 #[cfg(target_os = "linux")]
 mod serve;
