@@ -1,22 +1,23 @@
 //! What all verbs have in common that change the metadata of a drive: they show what they will do and ask, save the
 //! metadata as they are, and look at what they have written.
 
-use std::fs;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use keyhaven_backup::destination::write_new;
+use keyhaven_backup::private;
 use keyhaven_crypto::{Secret, SecretBytes};
-use keyhaven_disk::WritableDevice;
+use keyhaven_disk::{WritableDevice, partition};
 use keyhaven_fve::edit::{Edit, EditError, SealedEdit};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::keys::VolumeMasterKey;
 use keyhaven_fve::{Credential, Guid, KeyProtector, OpenOptions, SavedMetadata, Unlocked, Volume, unwatched};
 
 use crate::context::Context;
-use crate::drive::{Drive, DriveArgs};
+use crate::drive::{Drive, DriveArgs, OpenMedium};
 use crate::error::CliError;
 use crate::ledger_file;
+use crate::medium::Medium;
 
 /// How a verb that changes a drive is agreed to.
 #[derive(Debug, clap::Args)]
@@ -117,12 +118,54 @@ pub(crate) fn reopen(drive: &Drive) -> Result<Volume, CliError> {
 /// Unlocks a volume that was changed, with the master key it had before.
 pub(crate) fn unlock_again(volume: &Volume, before: &Unlocked) -> Result<Unlocked, CliError> {
     let vmk = before.vmk().ok_or_else(|| refusal(&EditError::NoMasterKey))?;
-    let copy = VolumeMasterKey::new(Secret::init_with(|own| *own = *vmk.key().expose_secret()));
     volume
-        .unlock(&Credential::VolumeMasterKey(copy))
+        .unlock(&Credential::VolumeMasterKey(copy_of(vmk)))
         .map_err(|error| {
             CliError::could_not("the drive was changed, but cannot be unlocked now").because(&error)
         })
+}
+
+/// Copies a master key, to be given away.
+pub(crate) fn copy_of(vmk: &VolumeMasterKey) -> VolumeMasterKey {
+    VolumeMasterKey::new(Secret::init_with(|own| *own = *vmk.key().expose_secret()))
+}
+
+/// Finds what a damaged drive lies on, also where nothing on it can be recognised any longer: the device as it was named,
+/// or the only BitLocker partition of a disk.
+pub(crate) fn medium_of_damaged(
+    drive: &DriveArgs,
+    open: OpenMedium,
+    context: &Context,
+) -> Result<(String, Medium), CliError> {
+    let (name, medium) = drive.medium(open, context)?;
+    // Only where there are partitions is there anything to choose, and only then is a drive worth a search for that.
+    if !matches!(partition::table(&medium.device), Ok(Some(_))) {
+        return Ok((name, medium));
+    }
+    // Nobody else may open it while it is open to be written.
+    let len_bytes = medium.device.len_bytes();
+    drop(medium);
+    match drive.open_to_look(context) {
+        Ok(found) if found.volume.device().len_bytes() != len_bytes => {
+            let named = DriveArgs {
+                drive: found.name.into(),
+                metadata: drive.metadata.clone(),
+            };
+            named.medium(open, context)
+        }
+        _ => drive.medium(open, context),
+    }
+}
+
+/// Returns the folder for metadata that are about to be overwritten; it need not be there yet.
+pub(crate) fn metadata_folder() -> Result<PathBuf, CliError> {
+    match ledger_file::ledger() {
+        Some(ledger) => Ok(ledger.path().with_file_name("metadata")),
+        None => Err(CliError::could_not(
+            "no home folder is known in which to save the drive's metadata first",
+        )
+        .hint("set HOME or XDG_STATE_HOME")),
+    }
 }
 
 /// Saves the metadata of a volume in the folder for what Keyhaven keeps, as every verb does before it writes any.
@@ -130,13 +173,7 @@ pub(crate) fn save_metadata(volume: &Volume, context: &Context) -> Result<PathBu
     let now = Timestamp::now();
     let saved = SavedMetadata::take(volume, FileTime::from_timestamp(now))
         .map_err(|error| CliError::could_not("the drive's metadata cannot be saved first").because(&error))?;
-    let Some(ledger) = ledger_file::ledger() else {
-        return Err(CliError::could_not(
-            "no home folder is known in which to save the drive's metadata first",
-        )
-        .hint("set HOME or XDG_STATE_HOME"));
-    };
-    let folder = ledger.path().with_file_name("metadata");
+    let folder = metadata_folder()?;
     let failed = |error: &dyn std::error::Error| {
         CliError::could_not(format!(
             "the drive's metadata cannot be saved in `{}` first",
@@ -145,7 +182,7 @@ pub(crate) fn save_metadata(volume: &Volume, context: &Context) -> Result<PathBu
         .because(error)
         .hint("nothing was changed: without a way back nothing is")
     };
-    make_private_folder(&folder).map_err(|error| failed(&error))?;
+    private::create_folder(&folder).map_err(|error| failed(&error))?;
     let name = format!(
         "{} {}",
         volume.metadata().volume_id(),
@@ -160,14 +197,6 @@ pub(crate) fn save_metadata(volume: &Volume, context: &Context) -> Result<PathBu
         path.display()
     ));
     Ok(path)
-}
-
-fn make_private_folder(folder: &std::path::Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 /// Says that what was saved before still opens the drive with the old key.

@@ -1,12 +1,15 @@
 //! Keys that a person has in files: their own digits, Windows' text file, a page, a photo, a vault, a key file.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use keyhaven_backup::found::{FoundContent, FoundKey};
 use keyhaven_backup::reading::ReadPlaceError;
 use keyhaven_backup::{reading, text};
 use keyhaven_fve::keys::{ExternalKey, MistypedRecoveryPassword, RecoveryPassword};
-use keyhaven_fve::{Credential, ProtectorKind, Volume};
+use keyhaven_fve::{Credential, Guid, KeyPackage, ProtectorKind, Volume};
+use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -114,4 +117,38 @@ pub(crate) fn startup_key(path: &Path) -> Result<ExternalKey, CliError> {
     key.ok_or_else(|| {
         is_none().hint("a text file with 48 digits is a recovery key: `--recovery-key file:PATH`")
     })
+}
+
+/// No file with key packages is longer, in bytes.
+const MAX_PACKAGE_LEN: u64 = keyhaven_backup::key_package::MAX_LEN_BYTES as u64;
+
+/// Reads a key package, in any form; of several, that which is for `volume_id`.
+pub(crate) fn key_package(path: &Path, volume_id: Option<Guid>) -> Result<KeyPackage, CliError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let named = || format!("`{}`", path.display());
+    File::open(path)
+        .and_then(|file| file.take(MAX_PACKAGE_LEN).read_to_end(&mut bytes))
+        .map_err(|error| {
+            CliError::could_not(format!("cannot read the key package {}", named())).because(&error)
+        })?;
+    let mut packages = keyhaven_backup::key_package::read(&bytes).map_err(|error| {
+        CliError::could_not(format!("{} is not a key package", named()))
+            .because(&error)
+            .hint(
+                "`keyhaven key-package save` writes one; Windows' are called `BitLocker Key Package {…}.KPG`",
+            )
+    })?;
+    let count = packages.len();
+    let ours = packages
+        .iter()
+        .position(|package| volume_id.is_some() && package.volume_id() == volume_id);
+    match (ours, count) {
+        (Some(index), _) => Ok(packages.swap_remove(index)),
+        (None, 1) => Ok(packages.swap_remove(0)),
+        (None, _) => Err(CliError::could_not(format!(
+            "{} holds {count} key packages, and nothing tells which is this drive's",
+            named()
+        ))
+        .hint("`keyhaven key-package show` lists them; put the right one into a file of its own")),
+    }
 }

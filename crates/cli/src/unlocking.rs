@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use keyhaven_crypto::{Secret, SecretBytes, SecretText};
 use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
-use keyhaven_fve::{Credential, Guid, ProtectorKind, UnlockError, Unlocked, Volume};
+use keyhaven_fve::{Credential, Guid, KeyPackage, ProtectorKind, UnlockError, Unlocked, Volume};
 use zeroize::Zeroizing;
 
 use crate::advice;
@@ -46,6 +46,56 @@ pub(crate) struct UnlockArgs {
     fvek: Option<Option<OsString>>,
 }
 
+/// The ways to unlock a drive, and a package of keys where its own are damaged.
+#[derive(Args, Debug)]
+pub(crate) struct KeyArgs {
+    #[command(flatten)]
+    unlock: UnlockArgs,
+
+    /// Take the drive's keys out of this key package, in any form, with the recovery key: its own may be damaged
+    #[arg(long, value_name = "FILE", help_heading = "Unlocking")]
+    key_package: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// Reads the key package that was given, if one was; of several in a file, that of `volume_id`.
+    pub(crate) fn package(&self, volume_id: Option<Guid>) -> Result<Option<KeyPackage>, CliError> {
+        let path = self.key_package.as_deref();
+        path.map(|path| key_source::key_package(path, volume_id))
+            .transpose()
+    }
+
+    /// Opens a volume, or says why not and what else there is.
+    pub(crate) fn unlock(&self, volume: &Volume, context: &Context) -> Result<Unlocked, CliError> {
+        let package = self.package(Some(volume.metadata().volume_id()))?;
+        self.unlock.unlock_with(volume, package.as_ref(), context)
+    }
+
+    /// Tells whether the key of the sectors was given.
+    pub(crate) fn has_sector_key(&self) -> bool {
+        self.unlock.fvek.is_some()
+    }
+
+    /// Returns the key of the sectors, where that is what was given.
+    pub(crate) fn sector_key(&self, context: &Context) -> Result<Option<SecretBytes>, CliError> {
+        let source = self.unlock.fvek.as_ref();
+        source
+            .map(|source| hexadecimal(source, "the full volume encryption key", context))
+            .transpose()
+    }
+
+    /// Tells whether a way to unlock was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.unlock.is_given()
+    }
+
+    /// Proves that what was given opens a volume, or a package of its keys; returns the protector that it opens.
+    pub(crate) fn prove(&self, volume: &Volume, context: &Context) -> Result<Option<Guid>, CliError> {
+        let package = self.package(Some(volume.metadata().volume_id()))?;
+        self.unlock.prove_with(volume, package.as_ref(), context)
+    }
+}
+
 impl UnlockArgs {
     /// Takes ways to unlock that a verb has among options of its own.
     pub(crate) fn of(
@@ -64,6 +114,16 @@ impl UnlockArgs {
 
     /// Opens a volume, or says why not and what else there is.
     pub(crate) fn unlock(&self, volume: &Volume, context: &Context) -> Result<Unlocked, CliError> {
+        self.unlock_with(volume, None, context)
+    }
+
+    /// Opens a volume by its own keys, or by those of a package.
+    fn unlock_with(
+        &self,
+        volume: &Volume,
+        package: Option<&KeyPackage>,
+        context: &Context,
+    ) -> Result<Unlocked, CliError> {
         if let Some(unlocked) = volume.unlock_decrypted() {
             context
                 .ui
@@ -85,6 +145,12 @@ impl UnlockArgs {
                 Ok(unlocked) => return Ok(unlocked),
                 Err(error) => error,
             };
+            // The package may be older than the drive's keys, or newer.
+            if let Some(Ok(unlocked)) =
+                package.map(|package| volume.unlock_with_package(package, &credential))
+            {
+                return Ok(unlocked);
+            }
             self.give_up_or_say(&error, what, volume, &mut attempts_left, context)?;
         }
     }
@@ -135,8 +201,13 @@ impl UnlockArgs {
             || self.fvek.is_some()
     }
 
-    /// Proves that what was given opens a volume; returns the protector that it opens.
-    pub(crate) fn prove(&self, volume: &Volume, context: &Context) -> Result<Option<Guid>, CliError> {
+    /// Proves that what was given opens a volume, or a package of its keys; returns the protector that it opens.
+    fn prove_with(
+        &self,
+        volume: &Volume,
+        package: Option<&KeyPackage>,
+        context: &Context,
+    ) -> Result<Option<Guid>, CliError> {
         let mut attempts_left = if self.is_asked_for(true) { ATTEMPTS } else { 1 };
         loop {
             let Some((credential, what)) = self.credential(volume, context)? else {
@@ -146,6 +217,11 @@ impl UnlockArgs {
                 Ok(proof) => return Ok(proof.protector_id),
                 Err(error) => error,
             };
+            if let Some(package) = package
+                && volume.unlock_with_package(package, &credential).is_ok()
+            {
+                return Ok(package.open(&credential).ok().and_then(|keys| keys.protector_id));
+            }
             self.give_up_or_say(&error, what, volume, &mut attempts_left, context)?;
         }
     }

@@ -2,12 +2,15 @@
 
 mod wizard;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use keyhaven_backup::destination::folder_for;
 use keyhaven_backup::place::Place;
 use keyhaven_backup::receipt::Receipt;
-use keyhaven_fve::{ProtectorKind, RecordKey, RecoveryRecord};
+use keyhaven_fve::{ProtectorKind, RecordKey, RecoveryRecord, Unlocked};
 use serde::Serialize;
 
 use super::{Run, Verb};
@@ -15,6 +18,7 @@ use crate::context::Context;
 use crate::depositing::{Deposit, Failure, PlaceArgs, PrintedKey, known_places};
 use crate::drive::{Drive, DriveArgs, MetadataArgs};
 use crate::error::{CliError, Exit};
+use crate::packaging::{self, SavedPackage};
 use crate::unlocking::UnlockArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Backup>();
@@ -38,6 +42,10 @@ struct Backup {
     #[arg(long)]
     save_startup_key: bool,
 
+    /// Save the key package beside each file with a key, too: it opens the drive when its metadata are destroyed
+    #[arg(long)]
+    key_package: bool,
+
     #[command(flatten)]
     places: PlaceArgs,
 
@@ -59,6 +67,9 @@ struct Answer {
     /// Only with the place `stdout`, whose purpose it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recovery_keys: Vec<PrintedKey>,
+    /// Only with `--key-package`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    key_packages: Vec<SavedPackage>,
 }
 
 impl Run for Backup {
@@ -93,7 +104,6 @@ impl Run for Backup {
         }
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
         let records = drive.volume.records(&unlocked);
-        drop(unlocked);
         let keys = records
             .iter()
             .filter(|record| matches!(record.key, RecordKey::RecoveryPassword(_)))
@@ -109,7 +119,7 @@ impl Run for Backup {
                 self.places.check(place, &drive_path, context)
             })?;
         }
-        let exit = self.save(&drive, &records, &places, context)?;
+        let exit = self.save(&drive, &unlocked, &records, &places, context)?;
         if is_wizard && exit == Exit::Done {
             wizard::say_goodbye(context);
         }
@@ -121,6 +131,7 @@ impl Backup {
     fn save(
         &self,
         drive: &Drive,
+        unlocked: &Unlocked,
         records: &[RecoveryRecord],
         places: &[Place],
         context: &Context,
@@ -133,6 +144,11 @@ impl Backup {
         };
         let deposited = self.places.save(&deposit, places, context)?;
         let exit = deposited.exit();
+        let key_packages = if self.key_package {
+            save_packages(unlocked, records, &deposited.receipts, context)?
+        } else {
+            Vec::new()
+        };
         if context.ui.is_json() {
             context.ui.json(&Answer {
                 drive: drive.name.clone(),
@@ -140,10 +156,35 @@ impl Backup {
                 receipts: deposited.receipts,
                 failures: deposited.failures,
                 recovery_keys: deposited.recovery_keys,
+                key_packages,
             })?;
         }
         Ok(exit)
     }
+}
+
+/// Saves the packages of the recovery keys in every folder in which a key was saved.
+fn save_packages(
+    unlocked: &Unlocked,
+    records: &[RecoveryRecord],
+    receipts: &[Receipt],
+    context: &Context,
+) -> Result<Vec<SavedPackage>, CliError> {
+    let paths = receipts.iter().filter_map(|receipt| receipt.path.as_deref());
+    let folders: BTreeSet<PathBuf> = paths.map(|path| folder_for(Path::new(path))).collect();
+    if folders.is_empty() {
+        return Err(CliError::could_not("the key package is a file, and no key was saved in a folder")
+            .hint("add a place such as `--to file:FOLDER`, or use `keyhaven key-package save`"));
+    }
+    let wanted: Vec<&RecoveryRecord> = records
+        .iter()
+        .filter(|record| matches!(record.key, RecordKey::RecoveryPassword(_)))
+        .collect();
+    let mut saved = Vec::new();
+    for folder in folders {
+        saved.extend(packaging::save(unlocked, &wanted, &folder, context)?);
+    }
+    Ok(saved)
 }
 
 /// Refuses a drive that has nothing to be saved, before anybody unlocks it for that.

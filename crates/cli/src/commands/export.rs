@@ -16,7 +16,7 @@ use crate::drive::{Drive, DriveArgs};
 use crate::error::{CliError, Exit};
 use crate::rescuing::{Rescue, RescueArgs};
 use crate::target::Target;
-use crate::unlocking::UnlockArgs;
+use crate::unlocking::KeyArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Export>();
 
@@ -35,7 +35,7 @@ struct Export {
     out: PathBuf,
 
     #[command(flatten)]
-    unlock: UnlockArgs,
+    unlock: KeyArgs,
 
     #[command(flatten)]
     content: ContentArgs,

@@ -12,7 +12,7 @@ use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
 use crate::ledger_file;
 use crate::looking::{self, Sight};
-use crate::unlocking::UnlockArgs;
+use crate::unlocking::KeyArgs;
 use crate::vault_args::VaultArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Verify>();
@@ -40,7 +40,7 @@ struct Verify {
     try_all: bool,
 
     #[command(flatten)]
-    unlock: UnlockArgs,
+    unlock: KeyArgs,
 
     #[command(flatten)]
     vault: VaultArgs,
@@ -129,6 +129,7 @@ impl Run for Verify {
                     Sight::Problem {
                         reason,
                         is_missing: missing,
+                        ..
                     } => {
                         is_missing |= missing;
                         Outcome::of(file, &Verdict::Unreadable { reason }, None)

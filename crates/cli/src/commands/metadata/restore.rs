@@ -44,7 +44,12 @@ struct Restore {
 impl Run for Restore {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         let saved = self.read()?;
-        let (name, medium) = self.medium(context)?;
+        let open = if self.change.is_dry_run() {
+            Medium::open
+        } else {
+            Medium::open_writable
+        };
+        let (name, medium) = changing::medium_of_damaged(&self.drive, open, context)?;
         let lenient = OpenOptions {
             ignore_checksums: true,
             ..OpenOptions::default()
@@ -81,29 +86,6 @@ impl Run for Restore {
 }
 
 impl Restore {
-    /// Finds the drive, also where nothing on it can be recognised any longer.
-    fn medium(&self, context: &Context) -> Result<(String, Medium), CliError> {
-        let open = if self.change.is_dry_run() {
-            Medium::open
-        } else {
-            Medium::open_writable
-        };
-        // The only BitLocker partition of a disk may be meant.
-        if let Ok(drive) = self.drive.open_to_look(context)
-            && drive.volume.device().len_bytes()
-                != open(&self.drive.path(), self.drive.metadata.format())?
-                    .device
-                    .len_bytes()
-        {
-            let named = DriveArgs {
-                drive: drive.name.into(),
-                metadata: self.drive.metadata.clone(),
-            };
-            return named.medium(open, context);
-        }
-        self.drive.medium(open, context)
-    }
-
     fn read(&self) -> Result<SavedMetadata, CliError> {
         let cannot = || CliError::could_not(format!("`{}` cannot be used", self.file.display()));
         let mut bytes = Zeroizing::new(Vec::new());
