@@ -15,7 +15,7 @@ use keyhaven_disk::copy::{
     Watcher,
 };
 use keyhaven_disk::map::{Map, Mapfile, Phase, Place, Status};
-use keyhaven_disk::{BlockDevice, Device};
+use keyhaven_disk::Device;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -70,7 +70,7 @@ impl Rescue {
         let state = if out.is_file() && has_map {
             State::Incomplete
         } else {
-            let target = Target::new(out, overwrite)?;
+            let target = Target::raw(out, overwrite)?;
             match &target {
                 Target::Device { .. } if args.map.is_none() => {
                     return Err(CliError::could_not(
@@ -117,7 +117,7 @@ impl Rescue {
             }
             State::Device(target) => {
                 target.check(content, drive)?;
-                (self.go_on(content, identity, context)?, target.create()?)
+                (self.go_on(content, identity, context)?, target.create(content)?)
             }
             State::Partial(_) | State::Incomplete => {
                 let file = self.reopen()?;
@@ -141,9 +141,13 @@ impl Rescue {
             pass: 1,
         };
         // From the first byte on, whatever ends the process leaves something to go on with.
-        keeper
-            .save(&map, begin)
-            .map_err(|source| self.failure(CopyError::Save { source }))?;
+        if let Err(source) = keeper.save(&map, begin) {
+            if let State::New(Target::File { partial, .. }) = &self.state {
+                let _ = std::fs::remove_file(partial);
+            }
+            let place = self.map.display();
+            return Err(CliError::could_not(format!("cannot write the map `{place}`")).because(&source));
+        }
         let options = RescueOptions::default().retries(self.retries);
         let report = copy::rescue(content, &mut *out, &mut map, options, &mut keeper)
             .map_err(|error| self.failure(error))?;
@@ -178,7 +182,7 @@ impl Rescue {
 
     fn create(&self, target: &Target, content: &Device) -> Result<Box<dyn CopyTarget>, CliError> {
         let Target::File { partial, .. } = target else {
-            return target.create();
+            return target.create(content);
         };
         let cannot = |error: &io::Error| {
             let refused =

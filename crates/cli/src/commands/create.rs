@@ -25,7 +25,7 @@ use crate::commands::create::keys::{KeyArgs, Proofs};
 use crate::context::Context;
 use crate::depositing::{Deposit, PlaceArgs, known_places};
 use crate::error::{CliError, Exit};
-use crate::target::Target;
+use crate::target::{FormatArgs, Target};
 use crate::{randomness, size};
 
 pub(super) const VERB: Verb = Verb::of::<Create>();
@@ -52,6 +52,9 @@ struct Create {
     /// The size of an image file: bytes, or a number with K, M, G or T
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     size: Option<u64>,
+
+    #[command(flatten)]
+    format: FormatArgs,
 
     /// The file system to put on it
     #[arg(long, value_enum, value_name = "KIND", default_value = "ntfs")]
@@ -148,8 +151,9 @@ impl Run for Create {
                 "`--no-backup` makes it all the same: without its password everything on it would be lost",
             ));
         }
-        let target = Target::new(&self.drive, self.overwrite || self.dry_run)?;
+        let target = Target::new(&self.drive, self.overwrite || self.dry_run, &self.format)?;
         let (len_bytes, sector_size) = self.geometry(&target)?;
+        target.check_size(len_bytes, sector_size)?;
         let plan = Plan::new(
             self.fs,
             len_bytes,
@@ -194,7 +198,7 @@ impl Run for Create {
             proofs.push(keys::startup_key_proof(path).map_err(|error| self.after_deposit(error, &prepared))?);
         }
         let made = self
-            .write(&target, &prepared, image.as_ref(), context)
+            .write(&target, &prepared, sector_size, image.as_ref(), context)
             .and_then(|()| self.prove(&target, &plan, &proofs, context))
             .and_then(|()| target.keep());
         if let Err(error) = made {
@@ -302,10 +306,11 @@ impl Create {
         &self,
         target: &Target,
         prepared: &PreparedVolume,
+        sector_size: SectorSize,
         image: Option<&Image>,
         context: &Context,
     ) -> Result<(), CliError> {
-        let medium = target.create_writable(prepared.len_bytes())?;
+        let medium = target.create_writable(prepared.len_bytes(), sector_size)?;
         let failed = |error: &dyn std::error::Error| {
             CliError::could_not(format!(
                 "cannot write `{}`; {}",

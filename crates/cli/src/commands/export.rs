@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::drive::{Drive, DriveArgs};
 use crate::error::{CliError, Exit};
 use crate::rescuing::{Rescue, RescueArgs};
-use crate::target::Target;
+use crate::target::{FormatArgs, Target};
 use crate::unlocking::KeyArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Export>();
@@ -39,6 +39,9 @@ struct Export {
 
     #[command(flatten)]
     content: ContentArgs,
+
+    #[command(flatten)]
+    format: FormatArgs,
 
     /// Read the copy back from where it was written and compare it with the drive
     #[arg(long)]
@@ -89,10 +92,11 @@ impl Run for Export {
         }
         let drive = self.drive.open(context)?;
         if self.keep_going {
+            self.format.refuse_container(&self.out)?;
             return self.rescue(&drive, context);
         }
         // Before a person types 48 digits.
-        let target = Target::new(&self.out, self.overwrite)?;
+        let target = Target::new(&self.out, self.overwrite, &self.format)?;
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
         let data: Device = Arc::new(drive.content(unlocked, &self.content)?);
         target.check(&data, &self.drive.path())?;
@@ -123,7 +127,7 @@ impl Export {
     }
 
     fn copy(&self, data: &Device, target: &Target, context: &Context) -> Result<CopyReport, CliError> {
-        let mut out = target.create()?;
+        let mut out = target.create(data)?;
         let mut bar = context.ui.progress("decrypting", data.len_bytes());
         let mut watch = |progress: copy::Progress| {
             bar.set(progress.done_bytes);

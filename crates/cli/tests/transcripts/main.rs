@@ -3,7 +3,7 @@
 mod big;
 #[cfg(unix)]
 mod changing;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod containers;
 #[cfg(unix)]
 mod converted;
