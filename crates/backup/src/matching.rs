@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
-use keyhaven_fve::{Guid, ProtectorKind};
+use keyhaven_crypto::STRETCH_BATCH;
+use keyhaven_fve::{Credential, Guid, ProtectorKind};
 
 use crate::drive::Drive;
+use crate::found::FoundContent;
 use crate::pile::{Pile, PileKey};
 use crate::verdict::{Effort, Verdict, judge};
 
@@ -81,8 +83,8 @@ pub fn by_id(pile: &Pile, drives: &Drives<'_>) -> Vec<Pair> {
     pairs
 }
 
-/// Pairs every drive that no key was proven on with every key that it was not paired with yet: those without an
-/// identifier first, since those with one are somebody's.
+/// Pairs every drive that no key was proven on with every key that opened none and was not tried there: those without
+/// an identifier first, since those with one are somebody's.
 #[must_use]
 pub fn left_over(pile: &Pile, drives: &Drives<'_>, pairs: &[Pair]) -> Vec<Pair> {
     let mut closed = vec![true; drives.len()];
@@ -91,19 +93,21 @@ pub fn left_over(pile: &Pile, drives: &Drives<'_>, pairs: &[Pair]) -> Vec<Pair> 
             *closed = false;
         }
     }
+    let used: HashSet<usize> = pairs.iter().filter(|pair| pair.opens()).map(|pair| pair.key).collect();
     let tried: HashSet<(usize, usize)> = pairs.iter().map(|pair| (pair.drive, pair.key)).collect();
     let is_tried_here = |drive: &&(dyn Drive + Sync), key: &PileKey| {
         key.found.is_some() && drive.protectors().iter().any(|(_, kind)| Some(*kind) == key.kind)
     };
     let mut trials = Vec::new();
     for has_id in [false, true] {
-        for (key, of) in pile.keys().iter().enumerate() {
-            if of.ids.is_empty() == has_id {
-                continue;
-            }
-            for (drive, on) in drives.iter().enumerate() {
-                if closed.get(drive) == Some(&true) && is_tried_here(on, of) && !tried.contains(&(drive, key))
-                {
+        for (drive, on) in drives.iter().enumerate() {
+            for (key, of) in pile.keys().iter().enumerate() {
+                let is_due = of.ids.is_empty() != has_id
+                    && closed.get(drive) == Some(&true)
+                    && is_tried_here(on, of)
+                    && !used.contains(&key)
+                    && !tried.contains(&(drive, key));
+                if is_due {
                     trials.push(Pair {
                         drive,
                         key,
@@ -137,7 +141,8 @@ pub fn stretches(pile: &Pile, drives: &Drives<'_>, pairs: &[Pair]) -> u64 {
 
 /// Tries all pairs on `threads` threads and writes down what came of each.
 ///
-/// With [`Effort::Everything`] a drive that a key opened is not tried further, and the pairs left have no verdict.
+/// With [`Effort::Everything`] keys are tried side by side, a drive that one of them opened is not tried further, and
+/// the pairs left have no verdict.
 /// `watch` is told how many pairs are done, on the caller's thread; when it breaks, the pairs under way are finished and
 /// the others have no verdict.
 pub fn prove(
@@ -148,70 +153,118 @@ pub fn prove(
     threads: usize,
     watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let opened: Vec<AtomicBool> = drives.iter().map(|_| AtomicBool::new(false)).collect();
-    let todo: Vec<(usize, usize)> = pairs.iter().map(|pair| (pair.drive, pair.key)).collect();
+    let side_by_side = match effort {
+        Effort::Everything => STRETCH_BATCH,
+        // Each has a protector and so a salt of its own.
+        Effort::ById => 1,
+    };
+    let batches: Vec<&mut [Pair]> = pairs
+        .chunk_by_mut(|a, b| a.drive == b.drive)
+        .flat_map(|of_one_drive| of_one_drive.chunks_mut(side_by_side))
+        .collect();
+    let trying = Trying {
+        pile,
+        drives,
+        effort,
+        opened: drives.iter().map(|_| AtomicBool::new(false)).collect(),
+        stop: AtomicBool::new(false),
+    };
+    let threads = threads.clamp(1, batches.len().max(1));
+    let queue = Mutex::new(batches.into_iter());
     let (send, receive) = mpsc::channel();
-    let mut verdicts: Vec<(usize, Option<Verdict>)> = Vec::with_capacity(todo.len());
     let mut flow = ControlFlow::Continue(());
     thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, todo.len().max(1)) {
+        for _ in 0..threads {
             let send = send.clone();
-            let (next, stop, opened, todo) = (&next, &stop, &opened, &todo);
+            let (queue, trying) = (&queue, &trying);
             scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&(drive, key)) = todo.get(number).filter(|_| !stop.load(Ordering::Relaxed))
-                    else {
+                // The lock is held for no longer than it takes to get a batch, and not poisoned thereby.
+                while let Some(batch) = queue.lock().ok().and_then(|mut queue| queue.next()) {
+                    if trying.stop.load(Ordering::Relaxed) {
                         return;
-                    };
-                    let is_open = opened.get(drive);
-                    let is_done = effort == Effort::Everything
-                        && is_open.is_some_and(|open| open.load(Ordering::Relaxed));
-                    let verdict = (!is_done)
-                        .then(|| {
-                            let found = pile.keys().get(key)?.found.as_ref()?;
-                            Some(judge(*drives.get(drive)?, found, effort))
-                        })
-                        .flatten();
-                    if let (Some(Verdict::Opens { .. }), Some(open)) = (&verdict, is_open) {
-                        open.store(true, Ordering::Relaxed);
                     }
+                    trying.batch(batch);
                     // Nobody listens any more only where the caller panicked.
-                    if send.send((number, verdict)).is_err() {
+                    if send.send(batch.len()).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(send);
-        for verdict in receive {
-            verdicts.push(verdict);
+        let mut done = 0;
+        for count in receive {
+            done += count;
             if flow.is_continue() {
-                flow = watch(verdicts.len());
+                flow = watch(done);
             }
             if flow.is_break() {
-                stop.store(true, Ordering::Relaxed);
+                trying.stop.store(true, Ordering::Relaxed);
             }
         }
     });
-    for (number, verdict) in verdicts {
-        if let Some(pair) = pairs.get_mut(number) {
-            pair.verdict = verdict;
+    flow
+}
+
+struct Trying<'a> {
+    pile: &'a Pile,
+    drives: &'a Drives<'a>,
+    effort: Effort,
+    /// Which drives a key was found for.
+    opened: Vec<AtomicBool>,
+    stop: AtomicBool,
+}
+
+impl Trying<'_> {
+    /// Tries pairs of one drive.
+    fn batch(&self, pairs: &mut [Pair]) {
+        let Some(number) = pairs.first().map(|pair| pair.drive) else {
+            return;
+        };
+        let (Some(drive), Some(opened)) = (self.drives.get(number), self.opened.get(number)) else {
+            return;
+        };
+        let found = |pair: &Pair| self.pile.keys().get(pair.key)?.found.as_ref();
+        if self.effort == Effort::Everything {
+            if opened.load(Ordering::Relaxed) {
+                return;
+            }
+            let (numbers, keys): (Vec<usize>, Vec<&Credential>) = pairs
+                .iter()
+                .enumerate()
+                .filter_map(|(number, pair)| match &found(pair)?.content {
+                    FoundContent::Key(key @ Credential::RecoveryPassword(_)) => Some((number, key)),
+                    _ => None,
+                })
+                .unzip();
+            let opens = drive
+                .first_that_opens(&keys)
+                .and_then(|at| numbers.get(at).copied());
+            for number in numbers.into_iter().filter(|number| Some(*number) != opens) {
+                if let Some(pair) = pairs.get_mut(number) {
+                    pair.verdict = Some(Verdict::OtherDrive);
+                }
+            }
+        }
+        for pair in pairs.iter_mut().filter(|pair| pair.verdict.is_none()) {
+            pair.verdict = found(pair).map(|found| judge(*drive, found, self.effort));
+            if pair.opens() {
+                opened.store(true, Ordering::Relaxed);
+            }
         }
     }
-    flow
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use keyhaven_crypto::Secret;
+    use keyhaven_fve::UnlockError;
     use keyhaven_fve::keys::RecoveryPassword;
-    use keyhaven_fve::{Credential, UnlockError};
 
     use super::*;
-    use crate::found::{FoundContent, FoundKey, Source};
+    use crate::found::{FoundKey, Source};
     use crate::pile::Wanted;
 
     /// A drive with one recovery key, whose number is that of its protector too.
@@ -299,17 +352,15 @@ mod tests {
         let left: Vec<_> = rest.iter().map(|pair| (pair.drive, pair.key)).collect();
         assert_eq!(
             left,
-            [(3, 3), (3, 0), (3, 1), (3, 2)],
+            [(3, 3), (3, 2)],
             "those without an identifier first"
         );
         let flow = prove(&pile, &drives, &mut rest, Effort::Everything, 1, &mut |_| {
             ControlFlow::Continue(())
         });
         assert!(flow.is_continue() && rest[0].opens());
-        assert!(
-            rest[1..].iter().all(|pair| pair.verdict.is_none()),
-            "it is open already"
-        );
+        let others: Vec<_> = rest[1..].iter().map(|pair| &pair.verdict).collect();
+        assert_eq!(others, [&Some(Verdict::OtherDrive)], "tried beside it");
     }
 
     #[test]

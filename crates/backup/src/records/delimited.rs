@@ -15,8 +15,19 @@ pub(super) fn read(text: &str) -> Result<Option<Rows>, TooLong> {
             continue;
         }
         let mut keys = 0usize;
-        for_each_cell(text, delimiter, |cell, is_alone, _| {
-            keys += usize::from(!is_alone && is_key(cell));
+        let mut keys_in_row = 0;
+        let mut has_more = false;
+        for_each_cell(text, delimiter, |cell, ends_row| {
+            if is_key(cell) {
+                keys_in_row += 1;
+            } else {
+                has_more |= !cell.trim().is_empty();
+            }
+            if ends_row {
+                // A key with nothing beside it is set off, not a row of a table.
+                keys += if has_more { keys_in_row } else { 0 };
+                (keys_in_row, has_more) = (0, false);
+            }
             Ok(())
         })?;
         if keys > best.map_or(0, |(most, _)| most) {
@@ -29,7 +40,7 @@ pub(super) fn read(text: &str) -> Result<Option<Rows>, TooLong> {
     let mut rows = Rows::with_room_for(text.len());
     rows.start_table(Unit::Row, None);
     let mut column = 0;
-    for_each_cell(text, delimiter, |cell, _, ends_row| {
+    for_each_cell(text, delimiter, |cell, ends_row| {
         rows.start_cell(column)?;
         rows.push(cell)?;
         column += 1;
@@ -42,17 +53,16 @@ pub(super) fn read(text: &str) -> Result<Option<Rows>, TooLong> {
     Ok(Some(rows))
 }
 
-/// Calls `visit` with each cell, whether it is the only one of its row, and whether it is the last.
+/// Calls `visit` with each cell, and whether it is the last of its row.
 fn for_each_cell(
     text: &str,
     delimiter: u8,
-    mut visit: impl FnMut(&str, bool, bool) -> Result<(), TooLong>,
+    mut visit: impl FnMut(&str, bool) -> Result<(), TooLong>,
 ) -> Result<(), TooLong> {
     let mut reader: Reader = ReaderBuilder::new().delimiter(delimiter).build();
     // A cell is no longer than what it is read from. It is wiped, which is why the buffers are not the library's.
     let mut cell = Zeroizing::new(vec![0; text.len() + 1]);
     let mut rest = text.as_bytes();
-    let mut starts_row = true;
     loop {
         let (result, read, written) = reader.read_field(rest, &mut cell);
         rest = rest.get(read..).unwrap_or_default();
@@ -63,12 +73,11 @@ fn for_each_cell(
         };
         match result {
             ReadFieldResult::Field { record_end } => {
-                visit(content(), starts_row && record_end, record_end)?;
-                starts_row = record_end;
+                visit(content(), record_end)?;
             }
             // The next call, with nothing to read, ends the last cell; what was written of it is lost then.
             ReadFieldResult::InputEmpty if !content().is_empty() => {
-                visit(content(), starts_row, true)?;
+                visit(content(), true)?;
                 return Ok(());
             }
             ReadFieldResult::InputEmpty => {}
@@ -117,7 +126,8 @@ mod tests {
             "\"",
             "a, b; c\n",
             &format!("Dear Ann, your key is {KEY}; keep it, {ID}\n"),
-            &format!("Identifier:\n\n\t{ID}\n\nRecovery Key:\n\n{KEY}\n"),
+            &format!("\t{KEY}\n,,{KEY},\n"),
+            &format!("Identifier:\n\n\t{ID}\n\nRecovery Key:\n\n\t{KEY}\n"),
         ] {
             assert!(read(text).expect("room").is_none(), "{text}");
         }
