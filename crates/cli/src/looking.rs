@@ -1,4 +1,4 @@
-//! Going through places and collecting the keys in them: what `verify` and `find` share.
+//! Going through places and collecting the keys in them: what `verify`, `find` and `match` share.
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
@@ -27,6 +27,8 @@ pub(crate) enum Sight {
         reason: String,
         /// The place itself is not there or cannot be read.
         is_missing: bool,
+        /// There may be keys in it: it was not looked into.
+        is_unread: bool,
     },
 }
 
@@ -113,6 +115,7 @@ pub(crate) fn look(
                     Sight::Problem {
                         reason: "there is no recovery key in it".to_owned(),
                         is_missing: false,
+                        is_unread: false,
                     },
                 ),
                 Event::Read(found) => found.into_iter().try_for_each(|key| see(&name, Sight::Key(key))),
@@ -123,6 +126,7 @@ pub(crate) fn look(
                         Sight::Problem {
                             reason: CliError::chain(&error),
                             is_missing,
+                            is_unread: true,
                         },
                     )
                 }
@@ -132,6 +136,7 @@ pub(crate) fn look(
                     Sight::Problem {
                         reason,
                         is_missing: file == path,
+                        is_unread: true,
                     },
                 ),
                 _ => Ok(()),
@@ -167,17 +172,19 @@ fn look_at_stdin(
         .take(STDIN_MAX)
         .read_to_end(&mut bytes)
         .map_err(|error| CliError::could_not("cannot read standard input").because(&error))?;
-    let problem = |reason| Sight::Problem {
+    let problem = |reason, is_unread| Sight::Problem {
         reason,
         is_missing: false,
+        is_unread,
     };
     match reading::keys_in(&bytes, secrets) {
-        Ok(found) if found.is_empty() => {
-            see(&target.name, problem("there is no recovery key in it".to_owned()))
-        }
+        Ok(found) if found.is_empty() => see(
+            &target.name,
+            problem("there is no recovery key in it".to_owned(), false),
+        ),
         Ok(found) => found
             .into_iter()
             .try_for_each(|key| see(&target.name, Sight::Key(key))),
-        Err(error) => see(&target.name, problem(CliError::chain(&error))),
+        Err(error) => see(&target.name, problem(CliError::chain(&error), true)),
     }
 }

@@ -119,6 +119,7 @@ impl Run for Find {
                     Sight::Problem {
                         reason,
                         is_missing: missing,
+                        ..
                     } => {
                         is_missing |= missing;
                         if missing || !target.is_pile {
