@@ -28,10 +28,12 @@ pub(super) struct Location {
 
 /// Returns the place that a `STORAGE_DEVICE_NUMBER` tells.
 pub(super) fn location(answer: &[u8]) -> Option<Location> {
+    let (disk, partition) = (u32_at(answer, 4)?, u32_at(answer, 8)?);
+    // All ones: the device cannot have partitions.
+    let is_whole = partition == 0 || partition == u32::MAX;
     Some(Location {
-        disk: u32_at(answer, 4)?,
-        // All ones: the device cannot have partitions.
-        partition: u32_at(answer, 8).filter(|partition| *partition != 0 && *partition != u32::MAX),
+        disk,
+        partition: (!is_whole).then_some(partition),
     })
 }
 
