@@ -14,14 +14,14 @@ const LAYERS: &[&[&str]] = &[
     &["fve"],
     &["attach", "windows", "account"],
     &["backup"],
-    &["cli", "account-server"],
+    &["cli", "account-server", "xtask"],
 ];
 
 /// The crate that only tests may depend on.
 const TESTKIT: &str = "testkit";
 
 /// Programs and test support: they may do what libraries may not.
-const NOT_LIBRARIES: &[&str] = &["cli", "account-server", TESTKIT];
+const NOT_LIBRARIES: &[&str] = &["cli", "account-server", "xtask", TESTKIT];
 
 /// What no library does, because it is the caller's to decide: print, end the process, know the time,
 /// make randomness.
