@@ -172,7 +172,10 @@ impl Remains {
             None => None,
         };
         let is_proven = block.is_some();
-        let block = block.unwrap_or_else(|| self.block(fields));
+        let mut block = block.unwrap_or_else(|| self.block(fields));
+        if let (Some(fields), Some(size), false) = (fields, sector_size, is_proven) {
+            correct_place(&mut block, fields, size);
+        }
         Volume::of_parts(
             Parts {
                 device: Arc::clone(&self.device),
@@ -423,6 +426,19 @@ impl Remains {
         }
         if package.is_some() {
             self.evidence.push(Evidence::Package);
+        }
+    }
+}
+
+/// Puts the place of the moved sectors that was found in the place of what the entry for it says.
+fn correct_place(block: &mut InformationBlock, fields: BlockFields, sector_size: SectorSize) {
+    for datum in &mut block.datums {
+        if let Value::Virtualization {
+            offset, len_bytes, ..
+        } = &mut datum.value
+        {
+            *offset = fields.virtualized_offset;
+            *len_bytes = u64::from(fields.virtualized_sectors) * sector_size.bytes_u64();
         }
     }
 }

@@ -77,6 +77,8 @@ pub enum Assumption {
     HeaderUnproven,
     /// Where the metadata lay is not known: what is there reads as noise, where Windows shows zeros.
     MetadataPlacesUnknown,
+    /// A drive with FAT is no BitLocker To Go drive: of these more than the boot sectors are moved.
+    NotToGo,
     /// The file system's boot sector is its own copy of it, and the sectors behind it are not known: zeros.
     MovedSectorsUnknown,
 }
@@ -148,6 +150,9 @@ impl fmt::Display for Assumption {
             }
             Self::MetadataPlacesUnknown => {
                 "nothing is lost where the metadata lay; where that was is not known, and it reads as noise instead of zeros"
+            }
+            Self::NotToGo => {
+                "the drive is no BitLocker To Go drive (one that Windows XP could read): else its start is noise"
             }
             Self::MovedSectorsUnknown => {
                 "the file system starts without its start-up code: only its boot sector was found, in a copy"

@@ -52,6 +52,9 @@ pub enum SettleError {
     /// Where the moved boot sectors are cannot be found.
     #[error("the start of the drive's file system cannot be found")]
     NoGeometry(#[from] NoGeometry),
+    /// Such volumes have their content in other places, which only their metadata tell.
+    #[error("of a BitLocker To Go drive nothing can be found without its metadata")]
+    ToGo,
     /// How far the volume is encrypted is not known.
     #[error("it is not known how far the drive is encrypted")]
     Extent(#[source] Unknown),
@@ -91,14 +94,12 @@ impl Remains {
         }
         let known = (self.is_combined() || self.fields.is_some())
             && unlocked.metadata().block().virtualized_offset > 0;
-        let salvaged = if known {
-            self.by_metadata(volume, unlocked, assume)
-        } else {
-            let (vmk, fvek) = unlocked.into_keys();
-            let fvek = fvek.ok_or(SettleError::NoSectorKey)?;
-            self.by_trial(&volume, vmk, vec![fvek], assume, watch)
-        }?;
-        Ok(salvaged)
+        if known && (self.is_combined() || begins_with_file_system(&volume, &unlocked)?) {
+            return self.by_metadata(volume, unlocked, assume);
+        }
+        let (vmk, fvek) = unlocked.into_keys();
+        let fvek = fvek.ok_or(SettleError::NoSectorKey)?;
+        self.by_trial(&volume, vmk, vec![fvek], assume, watch)
     }
 
     /// Shows the plaintext with the key of the sectors alone; by which method it is used is found out, too.
@@ -224,6 +225,9 @@ impl Remains {
     ) -> Result<Salvaged, SettleError> {
         let mut evidence = self.evidence().to_vec();
         let mut assumptions = Vec::new();
+        if volume.format() == crate::VolumeFormat::ToGo {
+            return Err(SettleError::ToGo);
+        }
         let sizes = sector_sizes(volume, self);
         let Geometry {
             fvek,
@@ -243,6 +247,10 @@ impl Remains {
                 evidence.extend(backup_at.map(|at| Evidence::BackupFound { at }));
                 assumptions.push(Assumption::MovedSectorsUnknown);
             }
+        }
+        // Windows makes only FAT drives readable in part elsewhere, and moves far more of these.
+        if boot.file_system == "FAT" {
+            assumptions.push(Assumption::NotToGo);
         }
         let there = self.device().len_bytes();
         if boot.len_bytes == there {
@@ -345,6 +353,21 @@ impl Remains {
         apart.push(0..moved.map_or(MOVED_LEN_BYTES, |moved| moved.len_bytes));
         apart
     }
+}
+
+/// Tells whether the plaintext, as the metadata have it, begins with a boot sector or is sealed to be so.
+fn begins_with_file_system(volume: &Volume, unlocked: &Unlocked) -> Result<bool, SettleError> {
+    if unlocked.integrity() == Integrity::Right {
+        return Ok(true);
+    }
+    let data = match volume.look(unlocked) {
+        Ok(data) => data,
+        // What is encrypted on write cannot be found out in any other way.
+        Err(error @ DataError::Eow(_)) => return Err(error.into()),
+        Err(_) => return Ok(false),
+    };
+    let mut first = [0; 512];
+    Ok(data.read_at(0, &mut first).is_ok() && FsBoot::read(&first).is_some())
 }
 
 /// Returns the sizes of sectors that are worth trying.
