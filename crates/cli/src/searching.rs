@@ -81,6 +81,8 @@ pub(crate) struct Search<'a, C> {
     pub(crate) known: &'a [&'a [u8]],
     /// What is tried, in front of "a second" and behind a number: "keys".
     pub(crate) things: &'static str,
+    /// What is tried one after the other, and how many guesses that are; nothing where there is nothing to say of it.
+    pub(crate) stages: Vec<(&'static str, u128)>,
     /// What would make it shorter.
     pub(crate) hints: Vec<String>,
 }
@@ -362,6 +364,15 @@ impl SearchArgs {
                 .hint("`--however-long` begins all the same"));
         }
         context.ui.say(&how_long);
+        if search.stages.len() > 1 {
+            for (about, count) in &search.stages {
+                let own = self.shard().share_of(*count);
+                let time = duration(own as f64 / rate);
+                context
+                    .ui
+                    .say(&format!("  {about}: {} {things}, {time}", number(own)));
+            }
+        }
         for hint in &search.hints {
             context.ui.say(&format!("  {hint}"));
         }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::candidates::Candidates;
 use super::choices::Choices;
-use super::digits::DIGITS;
+use super::digits::{DIGITS, VALUES};
 use super::hint::Hint;
 use super::order::{self, Order};
 use super::shifts::{Blocks, Shifts};
@@ -112,9 +112,9 @@ pub enum Help {
 
 /// How one block was understood.
 pub struct UnderstoodBlock {
-    /// Its number, counted from 1; `None` for one that was not written.
+    /// Its number, counted from 1; `None` where it is not known which blocks are missing.
     pub number: Option<usize>,
-    /// What was written, or dots for its digits. It is part of a secret.
+    /// What was written, or dots for its digits, or that it is missing. It is part of a secret.
     pub text: Zeroizing<String>,
     /// How many values it may have if nothing in it is wrong.
     pub candidates: u32,
@@ -184,6 +184,15 @@ impl KeyGuesses {
                 is_mistyped: cost > 0 || !has_six,
             });
         }
+        for place in self.missing_places() {
+            understood.push(UnderstoodBlock {
+                number: Some(place),
+                text: Zeroizing::new("missing".to_owned()),
+                candidates: VALUES,
+                is_mistyped: false,
+            });
+        }
+        understood.sort_by_key(|block| block.number);
         understood
     }
 
@@ -632,6 +641,9 @@ mod tests {
         let key = guesses.at(position).expect("each is new");
         assert_eq!(key.to_digits().expose_secret(), REAL);
         assert_eq!(guesses.missing_places(), [3]);
+        let hint = Hint::parse(&REAL.replace("514998", "------")).expect("a hint");
+        let numbers = guesses.understood(&hint, true);
+        assert!(numbers.iter().map(|block| block.number).eq((1..=8).map(Some)));
         assert!(matches!(guesses.helps().first(), Some(Help::Digit { block: 3, times, .. }) if *times > 9.0));
     }
 

@@ -131,6 +131,7 @@ impl Run for Repair {
             protectors,
             known: &[b"recovery key", canonical.as_bytes(), &most],
             things: "keys",
+            stages: tried_stages(&guesses),
             hints: helps(&guesses),
         };
         let found = self.search.search(&search, &drive.volume, context)?;
@@ -275,15 +276,16 @@ fn tell_understood(guesses: &KeyGuesses, hint: &Hint, context: &Context) {
         context.ui.say(&line);
     }
     let missing = BLOCKS.saturating_sub(hint.blocks_written());
-    match (missing, hint.is_gap_unknown()) {
-        (0 | BLOCKS, _) => {}
-        (_, true) => context
+    if hint.is_gap_unknown() {
+        context
             .ui
-            .say(&format!("  {missing} of 8 blocks missing, nobody knows which")),
-        (_, false) => context.ui.say(&format!(
-            "  {missing} of 8 blocks missing: 65,536 candidates each"
-        )),
+            .say(&format!("  {missing} of 8 blocks missing, nobody knows which"));
     }
+}
+
+fn tried_stages(guesses: &KeyGuesses) -> Vec<(&'static str, u128)> {
+    let tried = guesses.stages().iter().filter(|stage| stage.is_tried);
+    tried.map(|stage| (stage.about, stage.candidates)).collect()
 }
 
 /// Returns what would make the search shorter, as sentences.

@@ -220,6 +220,7 @@ impl Repair {
             protectors,
             known,
             things: "passwords",
+            stages: Vec::new(),
             hints: Vec::new(),
         };
         let found = self.search.search(&search, &drive.volume, context)?;
