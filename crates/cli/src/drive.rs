@@ -263,23 +263,51 @@ impl Opening<'_> {
             self.warn_of_table(&table, path);
             return self.one_of(&medium, &table, &name);
         }
+        // A whole disk would be read to its end for nothing.
+        let lost = self.in_backup_table(&medium, &name);
+        if !lost.is_empty() {
+            let refused = CliError::could_not(format!("`{name}` has lost its partition table"));
+            return Err(lost.into_iter().fold(refused, CliError::hint));
+        }
         self.volume(name, medium, false)
+    }
+
+    /// Says which BitLocker volumes the backup of a partition table leads to, where the table does not.
+    fn in_backup_table(&self, disk: &Medium, name: &str) -> Vec<String> {
+        let table = partition::backup_table(&disk.device);
+        let partitions = table.iter().flat_map(|table| &table.partitions);
+        let leads_to_one = |partition: &&Partition| self.is_bitlocker(partition, disk);
+        partitions
+            .filter(leads_to_one)
+            .map(|partition| {
+                format!(
+                    "the backup of a partition table at its end leads to a BitLocker volume, which can be named \
+                     `{name}@{}+{}`",
+                    partition.start, partition.len_bytes
+                )
+            })
+            .collect()
+    }
+
+    fn is_bitlocker(&self, partition: &Partition, disk: &Medium) -> bool {
+        let opened = Volume::open(
+            partition.device(&disk.device),
+            &self.metadata.options(false),
+            &mut |_| self.context.interrupt.flow(),
+        );
+        // What is damaged is told when it is opened for good.
+        matches!(
+            opened,
+            Ok(_) | Err(OpenError::NoMetadata { .. } | OpenError::SectorSize(_))
+        )
     }
 
     /// Takes the only BitLocker partition, or lets the person choose.
     fn one_of(&self, disk: &Medium, table: &PartitionTable, name: &str) -> Result<Drive, CliError> {
-        let mut found: Vec<&Partition> = Vec::new();
-        for partition in &table.partitions {
-            match Volume::open(
-                partition.device(&disk.device),
-                &self.metadata.options(false),
-                &mut |_| self.context.interrupt.flow(),
-            ) {
-                // What is damaged is told when it is opened for good.
-                Ok(_) | Err(OpenError::NoMetadata { .. } | OpenError::SectorSize(_)) => found.push(partition),
-                Err(_) => {}
-            }
-        }
+        let partitions = table.partitions.iter();
+        let found: Vec<&Partition> = partitions
+            .filter(|partition| self.is_bitlocker(partition, disk))
+            .collect();
         let chosen = match found.as_slice() {
             [] => {
                 let refused = CliError::could_not(format!(
@@ -287,7 +315,8 @@ impl Opening<'_> {
                     with_article(table.kind),
                     describe_partitions(table)
                 ));
-                let refused = refused.hint(format!(
+                let lost = self.in_backup_table(disk, name);
+                let refused = lost.into_iter().fold(refused, CliError::hint).hint(format!(
                     "if the table is not the one that the disk had, {}",
                     look_for_lost(name)
                 ));

@@ -5,10 +5,11 @@ use std::path::Path;
 use clap::Parser;
 use indicatif::HumanBytes;
 use keyhaven_disk::os::{DriveInfo, DriveKind, Host};
-use keyhaven_disk::{OpenError as DeviceProblem, open};
-use keyhaven_fve::{OpenError, OpenOptions, ProtectorKind, Volume};
+use keyhaven_disk::{OpenError as DeviceProblem, open, partition};
+use keyhaven_fve::{OpenError, OpenOptions, Volume};
 use serde::Serialize;
 
+use super::lost::{self, LostVolume};
 use super::{Run, Verb, info};
 use crate::context::Context;
 use crate::elevation;
@@ -21,7 +22,13 @@ pub(super) const VERB: Verb = Verb::of::<Drives>();
 /// Looks at every disk and partition that may be read; most can only be read by root. Nothing is unlocked or changed.
 #[derive(Parser)]
 #[command(name = "drives")]
-struct Drives {}
+struct Drives {
+    /// Read whole disks on which nothing is found otherwise, for volumes that a lost partition table had
+    ///
+    /// That takes as long as reading the disk does, and is only done to disks without a partition table.
+    #[arg(long)]
+    scan: bool,
+}
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -57,7 +64,7 @@ impl Run for Drives {
         let devices = Host::system().block_devices().map_err(|error| {
             CliError::could_not("cannot list the drives of this computer").because(&error)
         })?;
-        let answer = look_at(&devices, context)?;
+        let answer = look_at(&devices, self.scan, context)?;
         let needs_root = answer.not_opened.iter().any(|device| device.needs_root);
         if context.ui.is_json() {
             context.ui.json(&answer)?;
@@ -93,7 +100,7 @@ impl Run for Drives {
     }
 }
 
-fn look_at(devices: &[DriveInfo], context: &Context) -> Result<Answer, CliError> {
+fn look_at(devices: &[DriveInfo], scan: bool, context: &Context) -> Result<Answer, CliError> {
     let mut answer = Answer {
         drives: Vec::new(),
         not_opened: Vec::new(),
@@ -117,12 +124,16 @@ fn look_at(devices: &[DriveInfo], context: &Context) -> Result<Answer, CliError>
             scan: false,
             ..OpenOptions::default()
         };
-        match Volume::open(opened, &options, &mut |_| context.interrupt.flow()) {
+        match Volume::open(opened.clone(), &options, &mut |_| context.interrupt.flow()) {
             Ok(volume) => answer.drives.push(Found::of(device, Some(&volume))),
             Err(OpenError::NoMetadata { .. } | OpenError::SectorSize(_)) => {
                 answer.drives.push(Found::of(device, None));
             }
             Err(OpenError::Stopped) => return Err(CliError::stopped()),
+            Err(_) if scan && matches!(partition::table(&opened), Ok(None) | Err(_)) => {
+                let lost = lost::volumes(&opened, &device.path, context)?;
+                answer.drives.extend(lost.into_iter().map(Found::lost));
+            }
             Err(_) => {}
         }
     }
@@ -137,15 +148,21 @@ fn is_divided(device: &DriveInfo, devices: &[DriveInfo]) -> bool {
 }
 
 impl Found {
+    fn lost(volume: LostVolume) -> Self {
+        Self {
+            device: volume.drive,
+            size_bytes: volume.size_bytes.unwrap_or_default(),
+            volume_id: volume.volume_id,
+            description: volume.description,
+            encryption_method: volume.encryption_method,
+            state: volume.state,
+            key_ids: volume.key_ids,
+            mount_points: Vec::new(),
+        }
+    }
+
     fn of(device: &DriveInfo, volume: Option<&Volume>) -> Self {
         let metadata = volume.map(Volume::metadata);
-        let key_ids = metadata.map(|metadata| {
-            let protectors = metadata.protectors();
-            let with_digits = protectors
-                .iter()
-                .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword);
-            with_digits.map(|protector| protector.id().key_id()).collect()
-        });
         let text = |path: &Path| path.display().to_string();
         Self {
             device: text(&device.path),
@@ -154,7 +171,7 @@ impl Found {
             description: metadata.and_then(|metadata| metadata.description()),
             encryption_method: volume.map(info::method_name),
             state: volume.map(|volume| volume.state().name()),
-            key_ids: key_ids.unwrap_or_default(),
+            key_ids: volume.map(info::key_ids).unwrap_or_default(),
             mount_points: device.mount_points.iter().map(|path| text(path)).collect(),
         }
     }

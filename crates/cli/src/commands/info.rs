@@ -1,15 +1,19 @@
 //! `keyhaven info`: all that a drive tells without any key.
 
+use std::path::Path;
+
 use clap::Parser;
 use indicatif::HumanBytes;
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::{BackupHint, KeyProtector, MetadataCopy, ProtectorKind, Volume, VolumeState};
 use serde::Serialize;
 
+use super::lost::{self, LostVolume};
 use super::{Run, Verb};
 use crate::context::Context;
 use crate::drive::{Drive, DriveArgs};
 use crate::error::{CliError, Exit};
+use crate::medium::Medium;
 
 pub(super) const VERB: Verb = Verb::of::<Info>();
 
@@ -23,10 +27,19 @@ pub(super) const VERB: Verb = Verb::of::<Info>();
 struct Info {
     #[command(flatten)]
     drive: DriveArgs,
+
+    /// Read all of DRIVE for volumes that no partition table lists, and say where each begins
+    ///
+    /// For a disk whose partition table is lost. It takes as long as reading the disk does.
+    #[arg(long)]
+    scan: bool,
 }
 
 impl Run for Info {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
+        if self.scan {
+            return self.look_for_lost(context);
+        }
         let drive = self.drive.open_to_look(context)?;
         let told = Told::by(&drive);
         if context.ui.is_json() {
@@ -36,6 +49,41 @@ impl Run for Info {
         }
         Ok(Exit::Done)
     }
+}
+
+impl Info {
+    fn look_for_lost(&self, context: &Context) -> Result<Exit, CliError> {
+        let (name, medium) = self.drive.medium(Medium::open, context)?;
+        let path = self.drive.path().display().to_string();
+        if name != path {
+            return Err(CliError::could_not("`--scan` reads a whole disk")
+                .hint(format!("name that: `keyhaven info --scan {path}`")));
+        }
+        let volumes = lost::volumes(&medium.device, Path::new(&name), context)?;
+        if context.ui.is_json() {
+            context.ui.json(&Scanned {
+                drive: &name,
+                volumes: &volumes,
+            })?;
+        } else if !volumes.is_empty() {
+            let texts: Vec<String> = volumes.iter().map(LostVolume::to_text).collect();
+            context.ui.line(&texts.join("\n\n"))?;
+        }
+        if volumes.is_empty() {
+            context.ui.say(&format!(
+                "`{name}` was read to its end, and no metadata of BitLocker are left on it"
+            ));
+            return Ok(Exit::No);
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What `--scan --json` prints.
+#[derive(Serialize)]
+struct Scanned<'a> {
+    drive: &'a str,
+    volumes: &'a [LostVolume],
 }
 
 /// What the drive tells; `--json` prints it.
@@ -234,6 +282,15 @@ impl Hint {
             _ => None,
         }
     }
+}
+
+/// Returns the key IDs of a volume's recovery keys.
+pub(super) fn key_ids(volume: &Volume) -> Vec<String> {
+    let protectors = volume.metadata().protectors();
+    let with_digits = protectors
+        .iter()
+        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword);
+    with_digits.map(|protector| protector.id().key_id()).collect()
 }
 
 /// Names the method as JSON output does, known or not.

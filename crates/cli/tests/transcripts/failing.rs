@@ -218,3 +218,128 @@ fn nothing_is_mixed_into_the_image_of_another_drive() {
     assert!(run.stderr.contains("no image `"), "{run:#?}");
     assert!(run.stderr.contains("`--source-map`"), "{run:#?}");
 }
+
+/// A disk on which a volume begins at 1 MiB, between things of others; nothing says so.
+fn disk_without_a_table(desk: &Desk, volume: &Volume, boot_sector: bool) -> String {
+    let mut disk = vec![0x5A; 1 << 20];
+    disk.extend(fs::read(volume.image()).unwrap());
+    if !boot_sector {
+        disk[1 << 20..(1 << 20) + 512].fill(0);
+    }
+    disk.extend(vec![0xA5; 3 << 20]);
+    desk.write("disk.img", disk)
+}
+
+#[test]
+fn a_volume_is_found_that_no_table_lists() {
+    let Some(volume) = corpus::volume_or_skip(NAME) else {
+        return;
+    };
+    let desk = Desk::new();
+    let disk = disk_without_a_table(&desk, &volume, false);
+    // Whoever does not know is told how to look.
+    let run = desk.keyhaven(["info", &disk]).go().exits(2);
+    assert!(run.stderr.contains("`keyhaven info --scan "), "{run:#?}");
+
+    let run = desk.keyhaven(["--json", "info", "--scan", &disk]).go().exits(0);
+    let answer = run.json();
+    let [found] = &answer["volumes"].as_array().unwrap()[..] else {
+        panic!("one volume: {run:#?}");
+    };
+    let name = format!("{disk}@{}", 1 << 20);
+    assert_eq!(found["drive"], name);
+    assert_eq!(found["certain"], true);
+    assert_eq!(found["metadata_copies"].as_array().unwrap().len(), 3);
+    assert_eq!(found["size_bytes"], volume.size);
+    let told = desk.keyhaven(["info", "--scan", &disk]).go().exits(0);
+    assert!(
+        told.stdout.contains("3 copies of its metadata agree on that"),
+        "{told:#?}"
+    );
+
+    // What was found is a drive like any other, and ends where it says.
+    let run = rescue(&desk, &volume, Path::new(&name), &[]).exits(0);
+    assert_eq!(run.json()["size_bytes"], volume.size);
+    let out = File::open(desk.path("out.img")).unwrap();
+    assert_eq!(Some(sha256_of(out)), volume.plain_sha256);
+
+    let run = desk.keyhaven(["info", &format!("{disk}@1000")]).go().exits(2);
+    assert!(run.stderr.contains("is not the start of a sector"), "{run:#?}");
+    let run = desk.keyhaven(["info", &format!("{disk}@1T")]).go().exits(2);
+    assert!(run.stderr.contains("ends at byte"), "{run:#?}");
+}
+
+#[test]
+fn a_single_copy_is_no_certainty_where_a_volume_begins() {
+    let Some(volume) = corpus::volume_or_skip(NAME) else {
+        return;
+    };
+    let desk = Desk::new();
+    let disk = disk_without_a_table(&desk, &volume, false);
+    let info = desk
+        .keyhaven(["--json", "info", volume.image().to_str().unwrap()])
+        .go()
+        .exits(0)
+        .json();
+    let copies: Vec<u64> = (0..3)
+        .map(|n| info["metadata_copies"][n]["offset"].as_u64().unwrap())
+        .collect();
+    let mut bytes = fs::read(&disk).unwrap();
+    for copy in &copies[1..] {
+        let at = (1 << 20) + *copy as usize;
+        bytes[at..at + 0x10000].fill(0);
+    }
+    fs::write(&disk, bytes).unwrap();
+    let answer = desk
+        .keyhaven(["--json", "info", "--scan", &disk])
+        .go()
+        .exits(0)
+        .json();
+    let volumes = answer["volumes"].as_array().unwrap();
+    assert!(
+        volumes.iter().all(|volume| volume["certain"] == false),
+        "{answer}"
+    );
+    assert!(
+        volumes.iter().any(|volume| volume["start"] == 1 << 20),
+        "{answer}"
+    );
+
+    let empty = desk.write("empty.img", vec![7; 1 << 20]);
+    let run = desk.keyhaven(["info", "--scan", &empty]).go().exits(1);
+    assert!(
+        run.stderr.contains("no metadata of BitLocker are left on it"),
+        "{run:#?}"
+    );
+}
+
+/// Somebody wrote the image of an installation stick over the start of a disk.
+#[test]
+fn the_backup_of_an_overwritten_table_leads_to_the_volume() {
+    let (Some(volume), Some(sfdisk)) = (corpus::volume_or_skip(NAME), tool::find("sfdisk")) else {
+        return;
+    };
+    let desk = Desk::new();
+    let mut disk = vec![0; 1 << 20];
+    disk.extend(fs::read(volume.image()).unwrap());
+    disk.extend(vec![0; 1 << 20]);
+    let path = desk.write("disk.img", disk);
+    let mut table = Command::new(sfdisk)
+        .args(["--quiet", &path])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let script = format!("label: gpt\nstart=2048, size={}\n", volume.size / 512);
+    std::io::Write::write_all(&mut table.stdin.take().unwrap(), script.as_bytes()).unwrap();
+    assert!(table.wait().unwrap().success());
+    desk.keyhaven(["info", &path]).go().exits(0);
+
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..1 << 20].fill(0x77);
+    fs::write(&path, bytes).unwrap();
+    let run = desk.keyhaven(["info", &path]).go().exits(2);
+    let name = format!("{path}@{}+{}", 1 << 20, volume.size);
+    assert!(run.stderr.contains("has lost its partition table"), "{run:#?}");
+    assert!(run.stderr.contains(&format!("`{name}`")), "{run:#?}");
+    desk.keyhaven(["info", &name]).go().exits(0);
+}

@@ -74,6 +74,14 @@ pub(super) fn read_without_protective_mbr(
     })
 }
 
+/// Returns what the backup at the end of a disk says, whatever is at its start.
+pub(super) fn read_backup(device: &Device) -> Option<PartitionTable> {
+    sector_sizes(device).find_map(|sector_size| {
+        let copy = read_copy(device, sector_size, last_sector(device, sector_size)?).ok()?;
+        Some(copy.into_table(sector_size, vec![]))
+    })
+}
+
 fn starts_with_zeros(device: &Device) -> bool {
     let len = device.len_bytes().min(WIPED_LEN as u64);
     let mut start = vec![0xFF; usize::try_from(len).unwrap_or(WIPED_LEN)];

@@ -54,6 +54,14 @@ pub fn table(device: &Device) -> Result<Option<PartitionTable>, PartitionError> 
     }
 }
 
+/// Returns what the backup of a GPT at the end of a disk says, whatever is at its start; `None` if there is none.
+///
+/// For disks whose start was overwritten. Not to be believed by itself: it also outlives a disk's being divided anew.
+#[must_use]
+pub fn backup_table(device: &Device) -> Option<PartitionTable> {
+    gpt::read_backup(device)
+}
+
 /// Returns whether this is the first sector of a disk with partitions, by itself.
 pub(crate) fn is_table(first_sector: &[u8; FIRST_SECTOR_LEN]) -> bool {
     BootSector::parse(first_sector).is_none() && mbr::parse(first_sector).is_some()
