@@ -134,7 +134,7 @@ impl Hint {
         let signs = row.as_ref().map_or(0, |row| row.len());
         let items = items_of(&groups)?;
         let whole_row = row.filter(|row| (BLOCKS * DIGITS - 1..=BLOCKS * DIGITS + 1).contains(&row.len()));
-        let odd = items.iter().any(|item| matches!(item, Err(_)))
+        let odd = items.iter().any(|item| item.is_err())
             || items.iter().filter(|item| is_block(item)).count() != BLOCKS;
         if let Some(row) = whole_row {
             if !odd {
@@ -395,7 +395,7 @@ fn items_of(groups: &[tokens::Group]) -> Result<Vec<Result<Item, HintError>>, Hi
             .all(|unit| matches!(unit, Unit::Place(set) if *set == DigitSet::ANY));
         if is_unknown && signs < DIGITS {
             items.push(Ok(Item::Gap));
-        } else if signs > SIGNS_MAX && signs % DIGITS == 0 {
+        } else if signs > SIGNS_MAX && signs.is_multiple_of(DIGITS) {
             let mut places: Pattern = Zeroizing::new(Vec::with_capacity(signs));
             for unit in group.units.iter() {
                 match unit {

@@ -655,12 +655,7 @@ mod tests {
             guesses.helps().first(),
             Some(Help::Digit { .. } | Help::MissingBlocks { .. })
         ));
-        assert!(
-            guesses
-                .helps()
-                .iter()
-                .any(|help| *help == Help::MissingBlocks { times: 8.0 })
-        );
+        assert!(guesses.helps().contains(&Help::MissingBlocks { times: 8.0 }));
     }
 
     #[test]
