@@ -7,7 +7,7 @@ use crate::desk::{Desk, image};
 const VOLUME: &str = "cs-aes-xts-128";
 
 #[test]
-fn a_word_a_slip_and_a_mask_are_found() {
+fn a_word_a_near_miss_and_a_mask_are_found() {
     let Some(volume) = corpus::volume_or_skip(VOLUME) else {
         return;
     };
@@ -16,7 +16,7 @@ fn a_word_a_slip_and_a_mask_are_found() {
     for (arguments, stdin) in [
         (&["--words", words.as_str()][..], ""),
         (&["--words", "-", "--changes", "none"], "python\nanaconda\n"),
-        (&["--password", "-"], "anacodna\n"),
+        (&["--password", "-"], "ANACONDA\n"),
         (&["--mask", "-", "-1", "nd"], "anaco?1?1a\n"),
     ] {
         let all = [&["password", "repair", &image][..], arguments].concat();
