@@ -8,10 +8,14 @@ mod containers;
 #[cfg(unix)]
 mod converted;
 #[cfg(target_os = "linux")]
+mod cp;
+#[cfg(target_os = "linux")]
 mod create;
 mod credentials;
 mod desk;
 mod export;
+#[cfg(target_os = "linux")]
+mod files_inside;
 #[cfg(target_os = "linux")]
 mod failing;
 mod image_files;
@@ -24,6 +28,8 @@ mod key_repair;
 mod killed;
 mod leaks;
 mod loop_device;
+#[cfg(target_os = "linux")]
+mod ls;
 mod made_volume;
 mod matching;
 #[cfg(target_os = "linux")]

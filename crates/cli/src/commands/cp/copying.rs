@@ -48,7 +48,7 @@ struct Source<'a> {
 }
 
 /// A folder of the target, with the names given in it and its path from the top.
-struct Into<'a> {
+struct TargetFolder<'a> {
     folder: &'a Folder,
     names: Names,
     path: PathBuf,
@@ -89,7 +89,7 @@ impl<'a> Copying<'a> {
     /// # Errors
     /// What keeps everything from being copied; the report tells the rest.
     pub(super) fn all(&mut self, found: &[Found], name: Option<&str>) -> Result<(), CliError> {
-        let mut into = Into {
+        let mut into = TargetFolder {
             folder: self.top,
             names: Names::new(self.top.naming()),
             path: PathBuf::new(),
@@ -125,7 +125,12 @@ impl<'a> Copying<'a> {
     }
 
     /// Copies something under the name that it has on the drive, or one like it.
-    fn named(&mut self, source: &Source<'_>, into: &mut Into<'_>, wanted: &str) -> Result<(), CliError> {
+    fn named(
+        &mut self,
+        source: &Source<'_>,
+        into: &mut TargetFolder<'_>,
+        wanted: &str,
+    ) -> Result<(), CliError> {
         let name = into.names.give(wanted);
         if name != wanted {
             self.report.renamed.push(Renamed {
@@ -136,7 +141,12 @@ impl<'a> Copying<'a> {
         self.one(source, into, name)
     }
 
-    fn one(&mut self, source: &Source<'_>, into: &mut Into<'_>, name: String) -> Result<(), CliError> {
+    fn one(
+        &mut self,
+        source: &Source<'_>,
+        into: &mut TargetFolder<'_>,
+        name: String,
+    ) -> Result<(), CliError> {
         self.context.interrupt.check()?;
         let done = match (source.stream, source.attributes.kind) {
             (None, NodeKind::Directory) => self.folder(source, into, &name),
@@ -158,7 +168,12 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
-    fn folder(&mut self, source: &Source<'_>, into: &mut Into<'_>, name: &str) -> Result<(), Trouble> {
+    fn folder(
+        &mut self,
+        source: &Source<'_>,
+        into: &mut TargetFolder<'_>,
+        name: &str,
+    ) -> Result<(), Trouble> {
         let path = Path::new(name);
         let mut is_new = false;
         match into
@@ -181,7 +196,7 @@ impl<'a> Copying<'a> {
             .folder
             .enter(path)
             .map_err(|error| self.cannot_write(&error))?;
-        let mut below = Into {
+        let mut below = TargetFolder {
             names: Names::new(folder.naming()),
             folder: &folder,
             path: into.path.join(name),
@@ -196,7 +211,11 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
-    fn content_of_folder(&mut self, source: &Source<'_>, into: &mut Into<'_>) -> Result<(), CliError> {
+    fn content_of_folder(
+        &mut self,
+        source: &Source<'_>,
+        into: &mut TargetFolder<'_>,
+    ) -> Result<(), CliError> {
         if let Err(why) = self.descent.enter(source.node) {
             self.report.failed(source.path, why);
             return Ok(());
@@ -230,7 +249,7 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
-    fn link(&mut self, source: &Source<'_>, into: &mut Into<'_>, name: &str) -> Result<(), Trouble> {
+    fn link(&mut self, source: &Source<'_>, into: &mut TargetFolder<'_>, name: &str) -> Result<(), Trouble> {
         if !self.args.links {
             self.report.left_out += 1;
             return Ok(());
@@ -262,7 +281,12 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
-    fn streams(&mut self, source: &Source<'_>, into: &mut Into<'_>, name: &str) -> Result<(), CliError> {
+    fn streams(
+        &mut self,
+        source: &Source<'_>,
+        into: &mut TargetFolder<'_>,
+        name: &str,
+    ) -> Result<(), CliError> {
         let streams = match self.tree.streams(source.node) {
             Ok(streams) => streams,
             Err(error) => {
@@ -290,7 +314,7 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
-    fn file(&mut self, source: &Source<'_>, into: &mut Into<'_>, name: &str) -> Result<(), Trouble> {
+    fn file(&mut self, source: &Source<'_>, into: &mut TargetFolder<'_>, name: &str) -> Result<(), Trouble> {
         let path = Path::new(name);
         let mut overwrite = false;
         match into
@@ -351,7 +375,7 @@ impl<'a> Copying<'a> {
         let content = Content::new(self.tree, source.node, source.stream);
         let unreadable = |error| Trouble::Here(CliError::chain(&error));
         let mut partial = folder.begin(name).map_err(|error| self.cannot_write(&error))?;
-        let mut offset = 0u64;
+        let (mut offset, mut written) = (0u64, 0u64);
         loop {
             self.context.interrupt.check().map_err(Trouble::Everywhere)?;
             let hole = content.hole_at(offset).map_err(unreadable)?;
@@ -367,7 +391,7 @@ impl<'a> Copying<'a> {
                 let bytes = self.piece.get(..len).unwrap_or_default();
                 partial.write(bytes).map_err(|error| self.cannot_write(&error))?;
                 offset = offset.saturating_add(len as u64);
-                self.report.copied_bytes = self.report.copied_bytes.saturating_add(len as u64);
+                written = written.saturating_add(len as u64);
                 if len < wanted {
                     break;
                 }
@@ -381,6 +405,7 @@ impl<'a> Copying<'a> {
             .finish(Path::new(name), overwrite)
             .map_err(|error| self.cannot_write(&error))?;
         self.report.copied_files += 1;
+        self.report.copied_bytes = self.report.copied_bytes.saturating_add(written);
         Ok(())
     }
 
@@ -396,6 +421,9 @@ impl<'a> Copying<'a> {
                 Trouble::Everywhere(CliError::could_not(format!("`{top}` cannot be written")).because(error))
             }
             ErrorKind::AlreadyExists => Trouble::Here(EXISTS.to_owned()),
+            ErrorKind::FileTooLarge => Trouble::Here(
+                "it is too long for the file system of the copy; FAT takes up to 4 GiB".to_owned(),
+            ),
             _ => Trouble::Here(format!("it cannot be written: {}", CliError::chain(error))),
         }
     }

@@ -12,6 +12,7 @@ pub(super) struct Report {
     pub(super) complete: bool,
     pub(super) copied_files: u64,
     pub(super) copied_folders: u64,
+    /// What was written for them, holes left out.
     pub(super) copied_bytes: u64,
     /// Links that were copied as links.
     pub(super) copied_links: u64,
