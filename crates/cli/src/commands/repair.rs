@@ -199,14 +199,11 @@ impl Job<'_> {
                 .hint("metadata that were saved with `keyhaven metadata save` are put back with `keyhaven metadata restore`")
         })?;
         context.ui.say(&format!(
-            "No copy of the metadata of `{}` is whole. This is left of them:",
+            "No copy of the metadata of `{}` is whole: what is left is put together.",
             self.name
         ));
         for evidence in remains.evidence() {
-            context.ui.say(&format!("  {evidence}"));
-        }
-        if remains.evidence().is_empty() {
-            context.ui.say("  nothing");
+            context.ui.detail(&format!("left: {evidence}"));
         }
         let assume = Assume {
             fully_encrypted: self.args.assume_fully_encrypted,

@@ -276,6 +276,18 @@ fn what_is_no_drive_is_not_repaired() {
     desk.keyhaven(["repair", &blank, "--yes"]).go().exits(2);
 }
 
+/// Vista keeps the first sector of the file system where it is: nothing has another copy of it here.
+#[test]
+fn a_lost_first_sector_of_vista_is_said() {
+    let Some(trial) = Trial::new("df-vista") else {
+        return;
+    };
+    trial.damage(0, 512);
+    trial.repair(Some(SecretKind::Recovery), &["--yes"]).exits(2);
+    let (told, _) = salvaged(&trial, &[], 2);
+    assert!(told.stderr.contains("assumed: "), "{}", told.stderr);
+}
+
 fn only_package(trial: &Trial) -> String {
     let names = trial.desk.names_in("keys");
     assert_eq!(names.len(), 1, "{names:?}");

@@ -24,7 +24,7 @@ pub use remains::{Remains, SalvageError};
 pub use repair::{Repair, RepairError, Replaced};
 pub use report::{Assumption, Evidence};
 pub use search::{Search, Stopped, VolumeStart};
-pub use settle::{Assume, Salvaged, SettleError};
+pub use settle::{Assume, Salvaged, SettleError, first_sector_lost};
 
 #[cfg(doc)]
 use crate::KeyPackage;

@@ -63,7 +63,7 @@ pub enum RepairError {
     #[error("too much is not known: {0}")]
     Unproven(super::Assumption),
     /// The boot sector of a volume of this kind cannot be made.
-    #[error("the boot sector of a volume of {} cannot be made anew", .0.name())]
+    #[error("the boot sector of a drive of this kind ({}) cannot be made anew", .0.name())]
     NoBootSector(VolumeFormat),
     /// The record of encrypted parts is damaged.
     #[error("the record of encrypted parts is damaged, and cannot be made anew")]

@@ -77,6 +77,9 @@ pub enum Assumption {
     HeaderUnproven,
     /// Where the metadata lay is not known: what is there reads as noise, where Windows shows zeros.
     MetadataPlacesUnknown,
+    /// The first sector of the file system is lost, and with it what says how large the volume is. Vista keeps that sector in
+    /// its place.
+    FirstSectorLost,
     /// A drive with FAT is no BitLocker To Go drive: of these more than the boot sectors are moved.
     NotToGo,
     /// The file system's boot sector is its own copy of it, and the sectors behind it are not known: zeros.
@@ -149,7 +152,10 @@ impl fmt::Display for Assumption {
                 "the state of the encryption is as the only readable copy of the metadata says, whose checksum is wrong"
             }
             Self::MetadataPlacesUnknown => {
-                "nothing is lost where the metadata lay; where that was is not known, and it reads as noise instead of zeros"
+                "no data of yours are where the metadata lay; where that was is not known, and it is shown as it decrypts"
+            }
+            Self::FirstSectorLost => {
+                "the drive ends where it seems to; the first sector of its file system is lost, and is shown as it is"
             }
             Self::NotToGo => {
                 "the drive is no BitLocker To Go drive (one that Windows XP could read): else its start is noise"

@@ -139,6 +139,7 @@ impl Remains {
             None if unlocked.integrity() == Integrity::Right => {}
             None => return Err(SettleError::NoFileSystem),
         }
+        assumptions.extend(first_sector_lost(&volume));
         if unlocked.integrity() == Integrity::Right {
             evidence.push(Evidence::Sealed);
         } else if !self.is_combined() {
@@ -353,6 +354,13 @@ impl Remains {
         apart.push(0..moved.map_or(MOVED_LEN_BYTES, |moved| moved.len_bytes));
         apart
     }
+}
+
+/// Returns what is not known of a volume whose file system's first sector lies where BitLocker's should be, and is gone.
+#[must_use]
+pub fn first_sector_lost(volume: &Volume) -> Option<Assumption> {
+    let is_lost = volume.format() == crate::VolumeFormat::Vista && !volume.has_boot_sector();
+    is_lost.then_some(Assumption::FirstSectorLost)
 }
 
 /// Tells whether the plaintext, as the metadata have it, begins with a boot sector or is sealed to be so.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use indicatif::HumanBytes;
 use keyhaven_disk::Device;
-use keyhaven_fve::salvage::Salvaged;
+use keyhaven_fve::salvage::{Salvaged, first_sector_lost};
 use keyhaven_fve::{Integrity, Volume};
 use serde::Serialize;
 
@@ -39,10 +39,12 @@ pub(super) fn of_volume(job: &Job<'_>, volume: Volume, out: &Path) -> Result<Exi
         evidence.push("the sealed hash is right; they are as Windows wrote them".to_owned());
     }
     let identity = unlocked.metadata().volume_id().to_string();
+    let lost = first_sector_lost(&volume);
     let data = volume.data(unlocked).map_err(|error| {
         CliError::could_not("the key is right, but the content cannot be read").because(&error)
     })?;
-    write(job, &rescue, Arc::new(data), &identity, &evidence, &[])
+    let assumptions: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    write(job, &rescue, Arc::new(data), &identity, &evidence, &assumptions)
 }
 
 /// Saves the content of a drive that was put together.
