@@ -68,8 +68,8 @@ fn drive<'a>(answer: &'a Value, name: &str) -> &'a Value {
 }
 
 /// Makes a folder of `count` files, in which each drive's key is in several files of different kinds, except the last
-/// drive's, which is nowhere; then matches.
-fn match_a_folder(count: usize, drives: &[Real]) -> (Duration, usize) {
+/// drive's, which is nowhere; then matches them to these drives and to some whose keys are nowhere either.
+fn match_a_folder(count: usize, drives: &[Real], keyless: &[String]) -> (Duration, usize) {
     let desk = Desk::new();
     let folder = desk.path("keys");
     let mut others = Others::new(7);
@@ -98,13 +98,20 @@ fn match_a_folder(count: usize, drives: &[Real]) -> (Duration, usize) {
     let keys = desk.arg("keys");
     arguments.extend([keys.as_str(), "--drives"]);
     arguments.extend(drives.iter().map(|drive| drive.image.as_str()));
+    arguments.extend(keyless.iter().map(String::as_str));
     let started = Instant::now();
     let run = desk.keyhaven(&arguments).env("PASSPHRASE", PASSPHRASE).go();
     let took = started.elapsed();
     let run = run.exits(1);
     tells_no_key(&run, &drives.iter().map(|drive| &drive.key).collect::<Vec<_>>());
     let answer = run.json();
-    assert_eq!(answer["drives"].as_array().unwrap().len(), drives.len());
+    assert_eq!(
+        answer["drives"].as_array().unwrap().len(),
+        drives.len() + keyless.len()
+    );
+    for image in keyless {
+        assert_eq!(drive(&answer, image)["has_proven_key"], false, "{image}");
+    }
     assert_eq!(answer["unread"].as_array().unwrap().len(), 0, "{answer:#}");
     let mut proven = 0;
     for (real, mut places) in drives.iter().zip(expected) {
@@ -155,7 +162,7 @@ fn a_folder_of_all_kinds_of_files_is_matched_to_drives() {
     if drives.is_empty() {
         return;
     }
-    match_a_folder(72, &drives);
+    match_a_folder(72, &drives, &[]);
 }
 
 /// The whole of it, with times: `KEYHAVEN_LONG_MATCH=1`.
@@ -166,7 +173,13 @@ fn a_thousand_files_and_twenty_drives_take_little_longer_than_their_stretches() 
         return;
     }
     let drives = real_drives(20);
-    let (took, proofs) = match_a_folder(1000, &drives);
+    let keyless: Vec<String> = corpus::volumes()
+        .iter()
+        .filter(|volume| volume.secret(SecretKind::Recovery).is_none() && volume.name != "dfvfs-bdetogo")
+        .map(image)
+        .take(20_usize.saturating_sub(drives.len()))
+        .collect();
+    let (took, proofs) = match_a_folder(1000, &drives, &keyless);
     let started = Instant::now();
     for _ in 0..proofs {
         drop(keyhaven_crypto::stretch(
@@ -178,7 +191,7 @@ fn a_thousand_files_and_twenty_drives_take_little_longer_than_their_stretches() 
     let alone = started.elapsed() / threads;
     eprintln!(
         "1,000 files, {} drives, {proofs} proofs: {took:.2?}; the stretches alone {alone:.2?} on {threads} cores",
-        drives.len()
+        drives.len() + keyless.len()
     );
 }
 
