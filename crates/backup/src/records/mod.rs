@@ -33,6 +33,9 @@ pub enum DocumentError {
         /// The name of the part.
         part: String,
     },
+    /// Its end is missing, where its parts are listed.
+    #[error("it is cut off or damaged")]
+    CutOff,
     /// It is protected by a password.
     #[error("it is protected by a password")]
     Encrypted,
@@ -75,7 +78,7 @@ pub(crate) fn keys_in_text(text: &str) -> Vec<FoundKey> {
 
 /// Tells by its first bytes whether a file may be a document.
 pub(crate) fn may_be_document(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(COMPOUND_FILE)
+    bytes.starts_with(package::START) || bytes.starts_with(COMPOUND_FILE)
 }
 
 /// The container of older documents, and of those with a password.
@@ -99,7 +102,7 @@ pub(crate) fn keys_in_document(bytes: &[u8]) -> Result<Option<Vec<FoundKey>>, Do
             Ok(None)
         };
     }
-    let Some(mut package) = Package::open(bytes) else {
+    let Some(mut package) = Package::open(bytes)? else {
         return Ok(None);
     };
     let mut rows = Rows::with_room_for(64 << 10);
@@ -312,6 +315,11 @@ mod tests {
             .encode_utf16()
             .flat_map(u16::to_le_bytes)
             .collect();
+        let whole = workbook();
+        assert!(matches!(
+            keys_in(&whole[..whole.len() / 2], &mut NoSecrets),
+            Err(ReadPlaceError::Document(DocumentError::CutOff))
+        ));
         let closed = [COMPOUND_FILE, &[0; 600], &stream].concat();
         assert!(matches!(
             keys_in(&closed, &mut NoSecrets),

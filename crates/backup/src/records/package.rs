@@ -11,6 +11,9 @@ use super::DocumentError;
 /// All parts together are expanded to no more than this, which bounds memory whatever the archive promises.
 const MAX_EXPANDED_BYTES: u64 = 64 << 20;
 
+/// What an archive with something in it begins with.
+pub(super) const START: &[u8] = b"PK\x03\x04";
+
 /// An archive of parts.
 pub(super) struct Package<'a> {
     archive: ZipArchive<Cursor<&'a [u8]>>,
@@ -18,16 +21,23 @@ pub(super) struct Package<'a> {
 }
 
 impl<'a> Package<'a> {
-    /// Opens an archive; `None` if the bytes are none.
-    pub(super) fn open(bytes: &'a [u8]) -> Option<Self> {
+    /// Opens an archive; `None` if the bytes are none, or one that begins as no document does.
+    ///
+    /// # Errors
+    /// [`DocumentError::CutOff`] for a document without the list of its parts, which stands at the end.
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Option<Self>, DocumentError> {
         // The library also finds archives behind other data, which no document is.
-        if !bytes.starts_with(b"PK\x03\x04") {
-            return None;
+        if !bytes.starts_with(START) {
+            return Ok(None);
         }
-        Some(Self {
-            archive: ZipArchive::new(Cursor::new(bytes)).ok()?,
-            bytes_left: MAX_EXPANDED_BYTES,
-        })
+        match ZipArchive::new(Cursor::new(bytes)) {
+            Ok(archive) => Ok(Some(Self {
+                archive,
+                bytes_left: MAX_EXPANDED_BYTES,
+            })),
+            Err(_) if starts_as_document(bytes) => Err(DocumentError::CutOff),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Tells whether there is a part of this name.
@@ -84,4 +94,19 @@ impl<'a> Package<'a> {
             }
         }
     }
+}
+
+/// Tells by the name of its first part whether an archive was a document.
+fn starts_as_document(bytes: &[u8]) -> bool {
+    const NAME_AT: usize = 30;
+    const NAMES: [&[u8]; 6] = [
+        b"[Content_Types]",
+        b"_rels/",
+        b"docProps/",
+        b"word/",
+        b"xl/",
+        b"mimetype",
+    ];
+    let name = bytes.get(NAME_AT..).unwrap_or_default();
+    NAMES.iter().any(|start| name.starts_with(start))
 }

@@ -295,7 +295,10 @@ impl Rows {
                 Column::KeyId => note.key_ids.extend(ids()),
                 Column::VolumeId => note.source.volume_id = ids().first().copied(),
                 Column::OtherId => note.other_ids.extend(ids()),
-                Column::Date => note.source.date = note.source.date.or(shown(content)),
+                Column::Date => {
+                    let day = || serial_day(content).or_else(|| shown(content));
+                    note.source.date = note.source.date.or_else(day);
+                }
                 Column::Key | Column::KeyPackage | Column::Other => {}
             }
         }
@@ -377,6 +380,17 @@ impl Note {
     }
 }
 
+/// Reads a day as spreadsheets keep it: as the number of days since the end of 1899, with the hours as a fraction.
+fn serial_day(content: &str) -> Option<String> {
+    const FIRST: jiff::civil::Date = jiff::civil::date(1899, 12, 30);
+    let (days, _) = content.split_once('.').unwrap_or((content, ""));
+    let days: i32 = days.parse().ok()?;
+    // From 1954 to 2118: other numbers are no days, and a year is none.
+    let days = (20_000..80_000).contains(&days).then_some(days)?;
+    let day = FIRST.checked_add(jiff::Span::new().days(days)).ok()?;
+    Some(day.to_string())
+}
+
 /// Returns what may be shown of a cell: where columns are mixed up, it may be a key.
 fn shown(content: &str) -> Option<String> {
     const LONGEST: usize = 120;
@@ -444,6 +458,15 @@ mod tests {
         let ids: Vec<String> = found.iter().map(|key| key.ids[0].to_string()).collect();
         assert_eq!(ids, [ID, OTHER]);
         assert_eq!(found[0].source.device, None);
+    }
+
+    #[test]
+    fn days_of_spreadsheets_are_dates() {
+        assert_eq!(serial_day("46024").as_deref(), Some("2026-01-02"));
+        assert_eq!(serial_day("46024.75").as_deref(), Some("2026-01-02"));
+        for text in ["2026", "2026-01-02", "", "99999999999", "-46024"] {
+            assert_eq!(serial_day(text), None, "{text}");
+        }
     }
 
     #[test]
