@@ -189,7 +189,12 @@ impl Opening<'_> {
 
     fn unread(&mut self, path: &Path, reason: String) {
         let name = path.display().to_string();
-        self.context.ui.warn(&format!("{name}: {reason}"));
+        // Most reasons name what they are about.
+        if reason.contains(&name) {
+            self.context.ui.warn(&reason);
+        } else {
+            self.context.ui.warn(&format!("{name}: {reason}"));
+        }
         self.found.unread.push(Unread { name, reason });
     }
 }
