@@ -252,6 +252,53 @@ fn what_is_in_the_way_stays_and_what_cannot_be_read_does_not_stop_the_rest() {
     }
 }
 
+#[test]
+fn names_that_the_target_cannot_hold_are_changed_and_told() {
+    let Some(files) = Files::ntfs("big_writes", |top| {
+        fs::create_dir(top.join("what?")).unwrap();
+        for name in [
+            "a:b",
+            "what?/con.txt",
+            "dots..",
+            "Readme.txt",
+            "README.txt",
+            "plain.txt",
+        ] {
+            fs::write(top.join(name), name).unwrap();
+        }
+    }) else {
+        return;
+    };
+    let desk = &files.desk;
+    let target = File::create_new(desk.path("target.img")).unwrap();
+    target.set_len(8 << 20).unwrap();
+    run(Command::new("mkntfs")
+        .args(["--fast", "--force", "--quiet"])
+        .arg(desk.path("target.img")));
+    let target = files.mounted("target.img", "windows_names").unwrap();
+    let told = desk
+        .keyhaven(["cp", "-r", &files.drive(), "/", &desk.arg("seen")])
+        .go()
+        .exits(0);
+    for (name, in_copy) in [
+        ("a:b", "a_b"),
+        ("what?/con.txt", "what_/con_.txt"),
+        ("dots..", "dots__"),
+        ("README.txt", "README.txt"),
+        ("Readme.txt", "Readme (2).txt"),
+        ("plain.txt", "plain.txt"),
+    ] {
+        assert_eq!(
+            fs::read_to_string(target.path.join(in_copy)).unwrap(),
+            name,
+            "{told:#?}"
+        );
+        let last = in_copy.rsplit('/').next().unwrap();
+        let is_told = told.stderr.contains(&format!("`{name}` is `{last}` in the copy"));
+        assert_eq!(is_told, name != in_copy, "{name}: {told:#?}");
+    }
+}
+
 /// A file system in memory, until it is dropped.
 struct Tmpfs(PathBuf);
 
