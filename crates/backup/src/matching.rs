@@ -93,7 +93,11 @@ pub fn left_over(pile: &Pile, drives: &Drives<'_>, pairs: &[Pair]) -> Vec<Pair> 
             *closed = false;
         }
     }
-    let used: HashSet<usize> = pairs.iter().filter(|pair| pair.opens()).map(|pair| pair.key).collect();
+    let used: HashSet<usize> = pairs
+        .iter()
+        .filter(|pair| pair.opens())
+        .map(|pair| pair.key)
+        .collect();
     let tried: HashSet<(usize, usize)> = pairs.iter().map(|pair| (pair.drive, pair.key)).collect();
     let is_tried_here = |drive: &&(dyn Drive + Sync), key: &PileKey| {
         key.found.is_some() && drive.protectors().iter().any(|(_, kind)| Some(*kind) == key.kind)
@@ -350,11 +354,7 @@ mod tests {
 
         let mut rest = left_over(&pile, &drives, &pairs);
         let left: Vec<_> = rest.iter().map(|pair| (pair.drive, pair.key)).collect();
-        assert_eq!(
-            left,
-            [(3, 3), (3, 2)],
-            "those without an identifier first"
-        );
+        assert_eq!(left, [(3, 3), (3, 2)], "those without an identifier first");
         let flow = prove(&pile, &drives, &mut rest, Effort::Everything, 1, &mut |_| {
             ControlFlow::Continue(())
         });
