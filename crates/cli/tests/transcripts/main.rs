@@ -15,9 +15,9 @@ mod credentials;
 mod desk;
 mod export;
 #[cfg(target_os = "linux")]
-mod files_inside;
-#[cfg(target_os = "linux")]
 mod failing;
+#[cfg(target_os = "linux")]
+mod files_inside;
 mod image_files;
 mod inputs;
 mod journeys;
