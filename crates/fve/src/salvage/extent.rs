@@ -29,8 +29,8 @@ enum Sight {
 pub(super) enum Extent {
     /// To the end: `at` is the last sector that holds anything.
     Whole { at: u64 },
-    /// Up to a sector, and not from there on.
-    UpTo(u64),
+    /// Up to a sector, and not from there on: `to`, or another one back to `from`, between which there is nothing.
+    UpTo { from: u64, to: u64 },
     /// Nothing tells.
     Unknown(Unknown),
 }
@@ -171,7 +171,7 @@ impl Looking<'_> {
             }
             at += sector;
         }
-        Extent::UpTo(high)
+        Extent::UpTo { from: low, to: high }
     }
 
     /// Looks for a sector that tells at `at` and behind it, then in front.
@@ -294,7 +294,13 @@ mod tests {
     #[test]
     fn the_end_of_encryption_is_found_to_the_sector() {
         for boundary in [512, 0x1000, 0x8_0200, LEN - 512] {
-            assert_eq!(judge(&device(boundary, |_| ())), Extent::UpTo(boundary as u64));
+            assert_eq!(
+                judge(&device(boundary, |_| ())),
+                Extent::UpTo {
+                    from: boundary as u64,
+                    to: boundary as u64
+                }
+            );
         }
         let last = (LEN - 512) as u64;
         assert_eq!(judge(&device(LEN, |_| ())), Extent::Whole { at: last });
@@ -326,7 +332,13 @@ mod tests {
             })
         );
         let in_front = device(0x8_0000, |bytes| noise(&mut bytes[..0x1_0000]));
-        assert_eq!(judge(&in_front), Extent::UpTo(0x8_0000));
+        assert_eq!(
+            judge(&in_front),
+            Extent::UpTo {
+                from: 0x8_0000,
+                to: 0x8_0000
+            }
+        );
     }
 
     #[test]
@@ -339,7 +351,13 @@ mod tests {
         }
         cipher().encrypt(0, &mut bytes[..0x7_0000]);
         let device: Device = Arc::new(bytes);
-        assert_eq!(judge(&device), Extent::UpTo(0x9_0000));
+        assert_eq!(
+            judge(&device),
+            Extent::UpTo {
+                from: 0x7_0000,
+                to: 0x9_0000
+            }
+        );
     }
 
     #[test]

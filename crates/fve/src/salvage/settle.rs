@@ -14,6 +14,7 @@ use crate::format::fragments::BlockFields;
 use crate::keys::{FullVolumeEncryptionKey, VolumeMasterKey};
 use crate::metadata::{Conversion, Integrity};
 use crate::scan::Watch;
+use crate::state::VolumeFormat;
 use crate::unlocked::UnlockedVolume;
 use crate::volume::{Unlocked, Volume};
 
@@ -52,9 +53,9 @@ pub enum SettleError {
     /// Where the moved boot sectors are cannot be found.
     #[error("the start of the drive's file system cannot be found")]
     NoGeometry(#[from] NoGeometry),
-    /// Such volumes have their content in other places, which only their metadata tell.
-    #[error("of a BitLocker To Go drive nothing can be found without its metadata")]
-    ToGo,
+    /// Such volumes keep the start of the file system in other ways, which only their metadata tell.
+    #[error("of a drive of this kind ({}) nothing can be found without its metadata", .0.name())]
+    OtherLayout(VolumeFormat),
     /// How far the volume is encrypted is not known.
     #[error("it is not known how far the drive is encrypted")]
     Extent(#[source] Unknown),
@@ -177,7 +178,7 @@ impl Remains {
         };
         let stated = match unlocked.metadata().conversion() {
             // The record of chunks has checksums of its own.
-            _ if volume.eow_problem().is_none() && volume.format() == crate::VolumeFormat::Eow => {
+            _ if volume.eow_problem().is_none() && volume.format() == VolumeFormat::Eow => {
                 return Ok(());
             }
             Conversion::Encrypted => volume.size_bytes(),
@@ -188,24 +189,25 @@ impl Remains {
         };
         let sector_size = volume.sector_size();
         let cipher = fvek.cipher(sector_size);
+        // What was in flight when the conversion broke off is neither.
+        let mut apart = self.apart(volume);
+        let in_flight = u64::from(unlocked.metadata().block().state_len_bytes);
+        apart.push(stated..stated.saturating_add(in_flight));
         let extent = Looking {
             device: self.device(),
             cipher: &cipher,
             sector_size,
-            apart: self.apart(volume),
+            apart,
         }
         .judge(volume.size_bytes());
         match extent {
             Extent::Whole { at } if stated > at => evidence.push(Evidence::EncryptedToTheEnd { at }),
-            Extent::UpTo(at) if at == stated => evidence.push(Evidence::Boundary { at }),
-            // Around the boundary there may be sectors that hold nothing.
-            Extent::UpTo(at) if is_agreed => {
-                if stated > at {
-                    return Err(SettleError::Contradiction { stated, found: at });
-                }
+            Extent::UpTo { from, to } if (from..=to).contains(&stated) => {
+                evidence.push(Evidence::Boundary { at: stated });
             }
-            Extent::Whole { at } => return Err(SettleError::Contradiction { stated, found: at }),
-            Extent::UpTo(at) => return Err(SettleError::Contradiction { stated, found: at }),
+            Extent::Whole { at: found } | Extent::UpTo { to: found, .. } => {
+                return Err(SettleError::Contradiction { stated, found });
+            }
             Extent::Unknown(_) if is_agreed => {}
             Extent::Unknown(_) if assume.fully_encrypted && stated == volume.size_bytes() => {
                 assumptions.push(Assumption::FullyEncrypted);
@@ -226,8 +228,9 @@ impl Remains {
     ) -> Result<Salvaged, SettleError> {
         let mut evidence = self.evidence().to_vec();
         let mut assumptions = Vec::new();
-        if volume.format() == crate::VolumeFormat::ToGo {
-            return Err(SettleError::ToGo);
+        let format = volume.format();
+        if matches!(format, VolumeFormat::ToGo | VolumeFormat::Vista) {
+            return Err(SettleError::OtherLayout(format));
         }
         let sizes = sector_sizes(volume, self);
         let Geometry {
@@ -271,7 +274,7 @@ impl Remains {
             apart,
         };
         // A volume that is encrypted on write is shown by its record, or not at all.
-        let has_record = volume.eow_problem().is_some() || volume.format() == crate::VolumeFormat::Eow;
+        let has_record = volume.eow_problem().is_some() || volume.format() == VolumeFormat::Eow;
         let ignores_record = assume.fully_encrypted;
         let extent = looking.judge(len_bytes);
         let (current, next, state_offset) = match extent {
@@ -287,7 +290,7 @@ impl Remains {
                 evidence.push(Evidence::EncryptedToTheEnd { at });
                 (4, 4, len_bytes)
             }
-            Extent::UpTo(at) => {
+            Extent::UpTo { to: at, .. } => {
                 evidence.push(Evidence::Boundary { at });
                 (3, 4, at)
             }
@@ -359,7 +362,7 @@ impl Remains {
 /// Returns what is not known of a volume whose file system's first sector lies where BitLocker's should be, and is gone.
 #[must_use]
 pub fn first_sector_lost(volume: &Volume) -> Option<Assumption> {
-    let is_lost = volume.format() == crate::VolumeFormat::Vista && !volume.has_boot_sector();
+    let is_lost = volume.format() == VolumeFormat::Vista && !volume.has_boot_sector();
     is_lost.then_some(Assumption::FirstSectorLost)
 }
 
