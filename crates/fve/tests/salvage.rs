@@ -445,7 +445,9 @@ fn a_header_that_the_data_contradict_is_not_believed() {
 /// refusal; anything else is an assumption that is said.
 #[test]
 fn no_damage_gives_other_data() {
-    let kinds: [(&str, fn(&mut Damaged, u64)); 8] = [
+    type Damage = fn(&mut Damaged, u64);
+
+    let kinds: [(&str, Damage); 8] = [
         ("the signature", |damaged, place| damaged.zero(place, 8)),
         ("the size", |damaged, place| damaged.noise(place + 8, 2)),
         ("the state", |damaged, place| damaged.noise(place + 0x0c, 4)),
