@@ -48,7 +48,14 @@ pub use neighbours::Neighbours;
 pub(crate) use probe::Probe;
 
 /// The formats that are known, in the order in which they are looked for.
-pub const ALL: &[&Spec] = &[&split::SPEC, &vhdx::SPEC, &vhd::SPEC, &qcow2::SPEC, &vmdk::SPEC, &ewf::SPEC];
+pub const ALL: &[&Spec] = &[
+    &split::SPEC,
+    &vhdx::SPEC,
+    &vhd::SPEC,
+    &qcow2::SPEC,
+    &vmdk::SPEC,
+    &ewf::SPEC,
+];
 
 /// Where random bytes for new identifiers come from: the caller.
 pub type Randomness<'a> = dyn FnMut(&mut [u8]) -> io::Result<()> + 'a;
@@ -72,20 +79,16 @@ pub struct Spec {
 /// How images of a format are changed and made.
 pub(crate) struct Writing {
     /// Opens the disk inside `file` to be changed.
-    pub(crate) open: fn(
-        file: Arc<dyn Growing>,
-        neighbours: &Neighbours,
-        random: &mut Randomness<'_>,
-    ) -> Result<OpenedToWrite, ContainerError>,
+    pub(crate) open: OpenToWrite,
     /// Checks that the format can hold such a disk.
     pub(crate) check: fn(new: &NewImage) -> Result<(), ContainerError>,
     /// Makes an image of a disk full of zeros in `file`, which is empty; of one that was checked.
-    pub(crate) create: fn(
-        file: Arc<dyn Growing>,
-        new: &NewImage,
-        random: &mut Randomness<'_>,
-    ) -> Result<Writable, ContainerError>,
+    pub(crate) create: Create,
 }
+
+type OpenToWrite =
+    fn(Arc<dyn Growing>, &Neighbours, &mut Randomness<'_>) -> Result<OpenedToWrite, ContainerError>;
+type Create = fn(Arc<dyn Growing>, &NewImage, &mut Randomness<'_>) -> Result<Writable, ContainerError>;
 
 /// What a format makes of a file.
 pub(crate) struct Opened {

@@ -77,7 +77,7 @@ impl DynamicDisk {
             if *state.get_or_insert(is_stored) != is_stored {
                 break;
             }
-            let is_uniform = sector % 8 == 0 && (byte == 0 || byte == 0xFF);
+            let is_uniform = sector.is_multiple_of(8) && (byte == 0 || byte == 0xFF);
             sector += if is_uniform { 8 } else { 1 };
         }
         Ok((state.unwrap_or_default(), (sector - first).min(limit)))

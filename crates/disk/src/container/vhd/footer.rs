@@ -95,7 +95,7 @@ impl Footer {
             other => return Err(format!("its disk type is {other}, expected 2, 3 or 4")),
         };
         let len_bytes = raw.len.get();
-        if len_bytes == 0 || len_bytes % SECTOR_LEN != 0 {
+        if len_bytes == 0 || !len_bytes.is_multiple_of(SECTOR_LEN) {
             return Err(format!(
                 "the disk has {len_bytes} bytes, which are not whole sectors"
             ));

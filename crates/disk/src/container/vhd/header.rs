@@ -110,7 +110,7 @@ impl Header {
         }
         let bat_offset = raw.bat_offset.get();
         let bat_end = needed.saturating_mul(4).saturating_add(bat_offset);
-        if bat_offset % SECTOR_LEN != 0 || bat_end > file.len_bytes() {
+        if !bat_offset.is_multiple_of(SECTOR_LEN) || bat_end > file.len_bytes() {
             return Err(damaged(format!(
                 "its table lies at byte {bat_offset:#x} and ends at {bat_end:#x}, and the file at {:#x}",
                 file.len_bytes()

@@ -301,7 +301,7 @@ pub(super) fn check(new: &NewImage) -> Result<(), ContainerError> {
             ),
         });
     }
-    if new.len_bytes > MAX_LEN || new.len_bytes == 0 || new.len_bytes % SECTOR_LEN != 0 {
+    if new.len_bytes > MAX_LEN || new.len_bytes == 0 || !new.len_bytes.is_multiple_of(SECTOR_LEN) {
         return Err(ContainerError::Unsupported {
             what: format!(
                 "a VHD image has whole sectors and at most {MAX_LEN} bytes (2040 GiB), not {}; VHDX can have more",

@@ -127,8 +127,8 @@ pub(super) fn read(file: &Device, header: &Header) -> Result<Changes, ContainerE
         problem,
     };
     let len = header.log_len;
-    let is_placed = header.log_offset >= MIB && header.log_offset % MIB == 0;
-    if !is_placed || len == 0 || u64::from(len) % MIB != 0 || len > MAX_LEN {
+    let is_placed = header.log_offset >= MIB && header.log_offset.is_multiple_of(MIB);
+    if !is_placed || len == 0 || !u64::from(len).is_multiple_of(MIB) || len > MAX_LEN {
         return Err(damaged(format!(
             "it has {len} bytes, expected whole MiB and at most {MAX_LEN}"
         )));
@@ -208,9 +208,9 @@ impl Log<'_> {
                 && Uuid::from_bytes_le(raw.log_id) == log_id
                 && raw.sequence.get() > 0
                 && len > 0
-                && len % SECTOR_LEN == 0
+                && len.is_multiple_of(SECTOR_LEN)
                 && len <= self.bytes.len()
-                && tail % SECTOR_LEN == 0
+                && tail.is_multiple_of(SECTOR_LEN)
                 && tail < self.bytes.len();
             if !is_shaped {
                 continue;
@@ -315,7 +315,8 @@ impl Log<'_> {
                 }
                 _ => return Err(wrong("has a change of an unknown kind")),
             };
-            if patch.offset % SECTOR_LEN as u64 != 0 || patch.len % SECTOR_LEN as u64 != 0 {
+            if !patch.offset.is_multiple_of(SECTOR_LEN as u64) || !patch.len.is_multiple_of(SECTOR_LEN as u64)
+            {
                 return Err(wrong("changes parts of sectors"));
             }
             if patches.len() >= MAX_PATCHES {

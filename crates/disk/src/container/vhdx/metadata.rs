@@ -194,7 +194,7 @@ impl Metadata {
             )));
         }
         let len_bytes = long_number(DISK_SIZE)?;
-        if len_bytes == 0 || len_bytes > MAX_LEN || len_bytes % u64::from(sector_size) != 0 {
+        if len_bytes == 0 || len_bytes > MAX_LEN || !len_bytes.is_multiple_of(u64::from(sector_size)) {
             return Err(damaged(format!(
                 "the disk has {len_bytes} bytes, expected whole sectors and at most 64 TiB"
             )));

@@ -103,8 +103,8 @@ impl Regions {
                 len: entry.len.get(),
             };
             let is_aligned = region.offset >= MIB
-                && region.offset % MIB == 0
-                && u64::from(region.len) % MIB == 0
+                && region.offset.is_multiple_of(MIB)
+                && u64::from(region.len).is_multiple_of(MIB)
                 && region.len > 0;
             if !is_aligned {
                 return Err(damaged(format!(

@@ -284,7 +284,8 @@ impl Blocks for Writer {
 
 /// Checks that an image can hold a disk.
 pub(super) fn check(new: &NewImage) -> Result<(), ContainerError> {
-    let is_whole = matches!(new.sector_size, 512 | 4096) && new.len_bytes % u64::from(new.sector_size) == 0;
+    let is_whole =
+        matches!(new.sector_size, 512 | 4096) && new.len_bytes.is_multiple_of(u64::from(new.sector_size));
     if !is_whole || new.len_bytes == 0 || new.len_bytes > MAX_LEN {
         return Err(ContainerError::Unsupported {
             what: format!(
