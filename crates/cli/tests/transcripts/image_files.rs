@@ -58,15 +58,23 @@ fn a_drive_in_an_image_file_is_made_changed_and_exported() {
         let ending = drive.rsplit('.').next().unwrap();
         assert_eq!(json["container"]["format"], ending);
         // Changed where it lies: another recovery key, and protection taken away and given back.
-        let add = ["protector", "add", "recovery-key", drive, "--to", place.as_str()];
+        let add = [
+            "protector",
+            "add",
+            "--yes",
+            "--new-recovery-key",
+            drive,
+            "--to",
+            place.as_str(),
+        ];
         with_password(&desk, &add).exits(0);
-        with_password(&desk, &["suspend", drive]).exits(0);
-        desk.keyhaven(["resume", drive]).go().exits(0);
+        with_password(&desk, &["suspend", "--yes", drive]).exits(0);
+        desk.keyhaven(["resume", "--yes", drive]).go().exits(0);
         desk.keyhaven(["check", drive]).go().exits(0);
         assert_eq!(desk.names_in("keys").len(), 2);
 
-        with_password(&desk, &["export", drive, "raw.img"]).exits(0);
-        with_password(&desk, &["export", drive, out, "--verify"]).exits(0);
+        with_password(&desk, &["export", drive, "raw.img", "--sparse"]).exits(0);
+        with_password(&desk, &["export", drive, out, "--verify", "--sparse"]).exits(0);
         let expected = sha256_of(File::open(desk.path("raw.img")).unwrap());
         if let Some(found) = content_by_qemu(&desk, format, out) {
             assert_eq!(found, expected);
