@@ -27,7 +27,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         image[..8].copy_from_slice(b"conectix");
         set_checksum(&mut image[..FOOTER_LEN], CHECKSUM_OF_FOOTER);
         image[FOOTER_LEN..FOOTER_LEN + 8].copy_from_slice(b"cxsparse");
-        set_checksum(&mut image[FOOTER_LEN..FOOTER_LEN + HEADER_LEN], CHECKSUM_OF_HEADER);
+        set_checksum(
+            &mut image[FOOTER_LEN..FOOTER_LEN + HEADER_LEN],
+            CHECKSUM_OF_HEADER,
+        );
     }
     for format in [Format::Detected, Format::Of(format)] {
         if let Ok(image) = container::open_inside(Arc::new(image.clone()), format) {
