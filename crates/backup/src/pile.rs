@@ -9,8 +9,9 @@ use crate::found::{FoundContent, FoundKey, Source};
 
 /// The most keys that are kept to be tried.
 ///
-/// Each lies on a page of memory of its own, of which a process has some 65,000.
-pub const MAX_KEPT: usize = 20_000;
+/// Each lies on a page of memory of its own, of which a process has some 65,000, and those of the files that are being
+/// read need theirs.
+pub const MAX_KEPT: usize = 10_000;
 
 /// A pile of keys.
 #[derive(Debug)]

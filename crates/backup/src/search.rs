@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use crate::found::FoundKey;
-use crate::reading::{ReadPlaceError, Secrets, read_file};
+use crate::reading::{NoSecrets, ReadPlaceError, Secrets, read_file};
 
 /// Folders nested deeper than this are left out.
 const MAX_DEPTH: usize = 32;
@@ -40,74 +43,127 @@ pub fn look(place: &Path, secrets: &mut dyn Secrets, visit: &mut Visit<'_>) -> C
         };
         return visit(place, event);
     }
-    let mut seen = HashSet::new();
-    let mut entries_left = MAX_ENTRIES;
-    look_into_folder(place, 0, &mut entries_left, &mut seen, secrets, visit)
+    let mut listing = Listing {
+        items: Vec::new(),
+        entries_left: MAX_ENTRIES,
+        seen: HashSet::new(),
+    };
+    listing.add_folder(place, 0);
+    look_into_all(&listing.items, secrets, visit)
 }
 
-fn look_into_folder(
-    folder: &Path,
-    depth: usize,
-    entries_left: &mut usize,
-    seen: &mut HashSet<Identity>,
-    secrets: &mut dyn Secrets,
-    visit: &mut Visit<'_>,
-) -> ControlFlow<()> {
-    if depth > MAX_DEPTH {
-        return visit(
-            folder,
-            Event::FolderLeftOut(format!("it is nested more than {MAX_DEPTH} folders deep")),
-        );
-    }
-    // That there is more was said where the count ran out.
-    if *entries_left == 0 {
-        return ControlFlow::Continue(());
-    }
-    // A mount may show a folder again that was looked into.
-    let identity = match identity(folder) {
-        Ok(identity) => identity,
-        Err(error) => return visit(folder, Event::FolderLeftOut(error.to_string())),
-    };
-    if !seen.insert(identity) {
-        return ControlFlow::Continue(());
-    }
-    let mut entries: Vec<PathBuf> = match fs::read_dir(folder) {
-        Ok(entries) => entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .take(*entries_left)
-            .collect(),
-        Err(error) => return visit(folder, Event::FolderLeftOut(error.to_string())),
-    };
-    *entries_left = entries_left.saturating_sub(entries.len());
-    if *entries_left == 0 {
-        visit(
-            folder,
-            Event::FolderLeftOut(format!("there are more than {MAX_ENTRIES} files")),
-        )?;
-    }
-    entries.sort();
-    for path in entries {
-        let Ok(kind) = path.symlink_metadata() else {
-            continue;
+/// What a folder and the folders in it hold.
+struct Listing {
+    items: Vec<Item>,
+    entries_left: usize,
+    seen: HashSet<Identity>,
+}
+
+enum Item {
+    File(PathBuf),
+    /// A folder, and why it is left out.
+    LeftOut(PathBuf, String),
+}
+
+impl Listing {
+    fn add_folder(&mut self, folder: &Path, depth: usize) {
+        if depth > MAX_DEPTH {
+            let reason = format!("it is nested more than {MAX_DEPTH} folders deep");
+            return self.leave_out(folder, reason);
+        }
+        // That there is more was said where the count ran out.
+        if self.entries_left == 0 {
+            return;
+        }
+        // A mount may show a folder again that was looked into.
+        match identity(folder) {
+            Ok(identity) if self.seen.insert(identity) => {}
+            Ok(_) => return,
+            Err(error) => return self.leave_out(folder, error.to_string()),
+        }
+        let mut entries: Vec<PathBuf> = match fs::read_dir(folder) {
+            Ok(entries) => entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .take(self.entries_left)
+                .collect(),
+            Err(error) => return self.leave_out(folder, error.to_string()),
         };
-        if kind.is_dir() {
-            look_into_folder(&path, depth + 1, entries_left, seen, secrets, visit)?;
-            continue;
+        self.entries_left = self.entries_left.saturating_sub(entries.len());
+        if self.entries_left == 0 {
+            self.leave_out(folder, format!("there are more than {MAX_ENTRIES} files"));
         }
-        match read_file(&path, secrets) {
-            Ok(found) if found.is_empty() => {}
-            Ok(found) => visit(&path, Event::Read(found))?,
-            // Most files in most folders are something else.
-            Err(
-                ReadPlaceError::UnknownKind
-                | ReadPlaceError::TooLarge { .. }
-                | ReadPlaceError::NotAFile { .. }
-                | ReadPlaceError::Paper(_),
-            ) => {}
-            Err(error) => visit(&path, Event::Failed(error))?,
+        entries.sort();
+        for path in entries {
+            match path.symlink_metadata() {
+                Ok(kind) if kind.is_dir() => self.add_folder(&path, depth + 1),
+                Ok(_) => self.items.push(Item::File(path)),
+                Err(_) => {}
+            }
         }
     }
-    ControlFlow::Continue(())
+
+    fn leave_out(&mut self, folder: &Path, reason: String) {
+        self.items.push(Item::LeftOut(folder.to_owned(), reason));
+    }
+}
+
+/// How many files are read at a time. Each may hold as many keys as a text may, and every key takes a page of its own,
+/// of which a process has some 65,000.
+const MAX_READERS: usize = 4;
+
+/// Reads files on several threads and tells of them in their order.
+fn look_into_all(items: &[Item], secrets: &mut dyn Secrets, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let readers = cores.min(MAX_READERS);
+    thread::scope(|scope| {
+        // Reader 0 has the first item, and then every so many: whose turn it is needs no queue. It waits for its turn
+        // with what it read, so that no more is held than each has in hand.
+        let turns: Vec<Receiver<Event>> = (0..readers)
+            .map(|first| {
+                let (send, receive) = mpsc::sync_channel(0);
+                scope.spawn(move || {
+                    for item in items.iter().skip(first).step_by(readers) {
+                        let event = match item {
+                            Item::LeftOut(_, reason) => Event::FolderLeftOut(reason.clone()),
+                            Item::File(path) => match read_file(path, &mut NoSecrets) {
+                                Ok(found) => Event::Read(found),
+                                Err(error) => Event::Failed(error),
+                            },
+                        };
+                        // Nobody listens any more where the search was stopped.
+                        if send.send(event).is_err() {
+                            return;
+                        }
+                    }
+                });
+                receive
+            })
+            .collect();
+        for (item, turn) in items.iter().zip(turns.iter().cycle()) {
+            let (Item::File(path) | Item::LeftOut(path, _)) = item;
+            let event = match turn.recv() {
+                Ok(Event::Failed(ReadPlaceError::LockedVault)) => match read_file(path, secrets) {
+                    Ok(found) => Event::Read(found),
+                    Err(error) => Event::Failed(error),
+                },
+                Ok(event) => event,
+                // It panicked, and the panic goes on when the threads are joined.
+                Err(_) => return ControlFlow::Break(()),
+            };
+            match event {
+                Event::Read(found) if found.is_empty() => {}
+                // Most files in most folders are something else.
+                Event::Failed(
+                    ReadPlaceError::UnknownKind
+                    | ReadPlaceError::TooLarge { .. }
+                    | ReadPlaceError::NotAFile { .. }
+                    | ReadPlaceError::Paper(_),
+                ) => {}
+                event => visit(path, event)?,
+            }
+        }
+        ControlFlow::Continue(())
+    })
 }
 
 /// What makes a folder the same, by whatever path it is reached.
@@ -132,7 +188,6 @@ mod tests {
     use super::*;
     use crate::destination::conformance;
     use crate::destination::{Destination, FileDestination};
-    use crate::reading::NoSecrets;
     use crate::verdict::tests::drive;
     use crate::verdict::{Effort, Verdict, judge};
 
@@ -220,17 +275,16 @@ mod tests {
             std::fs::create_dir(folder.path().join(format!("{number}"))).expect("made");
             std::fs::write(folder.path().join(format!("{number}/x")), "no key").expect("written");
         }
-        let flow = look_into_folder(
-            folder.path(),
-            0,
-            &mut 3,
-            &mut HashSet::new(),
-            &mut NoSecrets,
-            &mut |path, event| {
-                events.push((path.to_owned(), event));
-                ControlFlow::Continue(())
-            },
-        );
+        let mut listing = Listing {
+            items: Vec::new(),
+            entries_left: 3,
+            seen: HashSet::new(),
+        };
+        listing.add_folder(folder.path(), 0);
+        let flow = look_into_all(&listing.items, &mut NoSecrets, &mut |path, event| {
+            events.push((path.to_owned(), event));
+            ControlFlow::Continue(())
+        });
         assert!(flow.is_continue());
         assert!(
             matches!(&events[..], [(_, Event::FolderLeftOut(_))]),
