@@ -21,7 +21,7 @@ const STDIN_MAX: u64 = 16 << 20;
 /// One thing that was found in a place.
 pub(crate) enum Sight {
     /// A key.
-    Key(FoundKey),
+    Key(Box<FoundKey>),
     /// No key, or none that could be read, and why.
     Problem {
         reason: String,
@@ -118,7 +118,9 @@ pub(crate) fn look(
                         is_unread: false,
                     },
                 ),
-                Event::Read(found) => found.into_iter().try_for_each(|key| see(&name, Sight::Key(key))),
+                Event::Read(found) => found
+                    .into_iter()
+                    .try_for_each(|key| see(&name, Sight::Key(Box::new(key)))),
                 Event::Failed(error) => {
                     let is_missing = matches!(error, reading::ReadPlaceError::Io { .. }) && !target.is_pile;
                     see(
@@ -184,7 +186,7 @@ fn look_at_stdin(
         ),
         Ok(found) => found
             .into_iter()
-            .try_for_each(|key| see(&target.name, Sight::Key(key))),
+            .try_for_each(|key| see(&target.name, Sight::Key(Box::new(key)))),
         Err(error) => see(&target.name, problem(CliError::chain(&error), true)),
     }
 }

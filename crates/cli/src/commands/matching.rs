@@ -150,7 +150,7 @@ impl Match {
             looking::look(target, &mut secrets, context, &mut |file, sight| {
                 match sight {
                     Sight::Key(found) => {
-                        pile.add(file, found).map_err(|error| {
+                        pile.add(file, *found).map_err(|error| {
                             CliError::could_not(error.to_string()).hint("name fewer places at a time")
                         })?;
                         count += 1;

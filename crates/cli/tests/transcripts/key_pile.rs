@@ -87,7 +87,9 @@ const LANGUAGES: [[&str; 3]; 6] = [
 ];
 
 /// Makes keys of drives that do not exist.
-pub(crate) struct Others(Box<dyn FnMut(&mut [u8]) -> std::io::Result<()>>);
+pub(crate) struct Others(Box<Numbers>);
+
+type Numbers = dyn FnMut(&mut [u8]) -> std::io::Result<()>;
 
 impl Others {
     pub(crate) fn new(seed: u64) -> Self {
