@@ -146,7 +146,7 @@ impl WritableDevice for WritableFile {
 /// Nothing: an open file keeps its own locks.
 #[cfg(not(windows))]
 #[derive(Debug, Default)]
-struct Held;
+struct Held {}
 
 #[cfg(unix)]
 fn open_for_writing(path: &Path, is_block_device: bool, _: &mut Held) -> Result<File, OpenError> {
