@@ -479,7 +479,7 @@ fn check_space(out: &Path, content: &Device) -> Result<(), CliError> {
     }
 }
 
-/// Tells whether more than `limit` bytes of the content are not holes.
+/// Tells whether more than `limit` bytes of the content are not holes, nor missing for certain.
 fn is_stored_beyond(content: &Device, limit: u64) -> bool {
     /// How far to look from a byte that is stored, since nobody tells where the next hole begins.
     const STEP: u64 = 1 << 20;
@@ -487,7 +487,9 @@ fn is_stored_beyond(content: &Device, limit: u64) -> bool {
     let len = content.len_bytes();
     let (mut at, mut stored) = (0u64, 0u64);
     while at < len && len - at > limit.saturating_sub(stored) {
-        let hole = content.hole_at(at, len - at);
+        let hole = content
+            .hole_at(at, len - at)
+            .max(content.unreadable_at(at, len - at));
         let step = (STEP - at % STEP).min(len - at);
         if hole == 0 {
             stored = stored.saturating_add(step);
