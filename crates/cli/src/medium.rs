@@ -7,6 +7,7 @@ use keyhaven_disk::container::{self, Container, ContainerError, Format, ImageErr
 use keyhaven_disk::partition::Partition;
 use keyhaven_disk::{Device, OpenError, PatchyDevice, View, Writable};
 
+use crate::elevation;
 use crate::error::CliError;
 use crate::map_file;
 use crate::randomness;
@@ -125,9 +126,9 @@ fn file_hint(refused: CliError, error: &OpenError, path: &Path) -> CliError {
             refused.hint("`keyhaven drives` lists the BitLocker drives of this computer")
         }
         OpenError::PermissionDenied { .. } | OpenError::NoPermissionToWrite { .. }
-            if path.starts_with("/dev") =>
+            if keyhaven_disk::os::is_device(path) =>
         {
-            refused.hint("drives belong to root: put `sudo` before the command")
+            refused.hint(elevation::TO_READ_DRIVES)
         }
         OpenError::PermissionDenied { .. } | OpenError::NoPermissionToWrite { .. } => {
             refused.hint("run it as the user who owns the file")
@@ -136,11 +137,9 @@ fn file_hint(refused: CliError, error: &OpenError, path: &Path) -> CliError {
             refused.hint("look for a switch on the stick or card; without `--write` it can be read")
         }
         OpenError::InUse { .. } => refused
-            .hint("`lsblk` and `mount` show what is mounted; another Keyhaven may be writing it")
+            .hint(elevation::TO_FIND_USERS)
             .hint("without `--write` it can be read"),
-        OpenError::IsDirectory { .. } => {
-            refused.hint("name the device that is mounted there (`lsblk` shows it), or an image file")
-        }
+        OpenError::IsDirectory { .. } => refused.hint(elevation::TO_NAME_DRIVES),
         OpenError::Empty { .. } => {
             refused.hint("a card reader without a card and a failed copy look like this")
         }
