@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::HumanBytes;
+use keyhaven_disk::Device;
 use keyhaven_disk::copy::{
     self, CopyError, CopyReport, CopyTarget, FileTarget, Next, RescueOptions, RescueProgress, ResumedFile,
     Watcher,
 };
 use keyhaven_disk::map::{Map, Mapfile, Phase, Place, Status};
-use keyhaven_disk::Device;
 
 use crate::context::Context;
 use crate::error::CliError;

@@ -173,8 +173,10 @@ fn save_packages(
     let paths = receipts.iter().filter_map(|receipt| receipt.path.as_deref());
     let folders: BTreeSet<PathBuf> = paths.map(|path| folder_for(Path::new(path))).collect();
     if folders.is_empty() {
-        return Err(CliError::could_not("the key package is a file, and no key was saved in a folder")
-            .hint("add a place such as `--to file:FOLDER`, or use `keyhaven key-package save`"));
+        return Err(
+            CliError::could_not("the key package is a file, and no key was saved in a folder")
+                .hint("add a place such as `--to file:FOLDER`, or use `keyhaven key-package save`"),
+        );
     }
     let wanted: Vec<&RecoveryRecord> = records
         .iter()

@@ -64,8 +64,10 @@ impl Run for Save {
             })
             .collect();
         if wanted.is_empty() {
-            return Err(CliError::could_not("the drive has no recovery key that a package could be for")
-                .hint("`keyhaven protector list` shows what it has; `keyhaven protector add` adds one"));
+            return Err(
+                CliError::could_not("the drive has no recovery key that a package could be for")
+                    .hint("`keyhaven protector list` shows what it has; `keyhaven protector add` adds one"),
+            );
         }
         let packages = packaging::save(&unlocked, &wanted, &self.place, context)?;
         if context.ui.is_json() {

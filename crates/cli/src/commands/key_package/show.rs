@@ -58,7 +58,10 @@ impl Run for Show {
         let name = self.file.display().to_string();
         let mut bytes = Zeroizing::new(Vec::new());
         File::open(&self.file)
-            .and_then(|file| file.take(key_package::MAX_LEN_BYTES as u64).read_to_end(&mut bytes))
+            .and_then(|file| {
+                file.take(key_package::MAX_LEN_BYTES as u64)
+                    .read_to_end(&mut bytes)
+            })
             .map_err(|error| CliError::could_not(format!("cannot read `{name}`")).because(&error))?;
         let packages = key_package::read(&bytes)
             .map_err(|error| CliError::no(format!("`{name}` is not a key package")).because(&error))?;
