@@ -322,8 +322,12 @@ proptest! {
                 used.mark(start..start + len);
                 used.mark(0..MOVED_LEN_BYTES);
                 let end = bed.plain.len() as u64;
-                // Whole chunks of 64 KiB are in use or free.
-                let (from, to) = (start / 65536 * 65536, (start + len).next_multiple_of(65536));
+                // Whole chunks of 64 KiB are in use or free; of nothing, none is in use.
+                let (from, to) = if len > 0 && start < end {
+                    (start / 65536 * 65536, (start + len).next_multiple_of(65536))
+                } else {
+                    (end, end)
+                };
                 free.push(65536.min(end)..from.clamp(65536, end.max(65536)).min(end));
                 free.push(to.clamp(65536, end.max(65536)).min(end)..end);
                 free.retain(|range: &Range<u64>| range.start < range.end);
