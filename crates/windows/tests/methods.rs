@@ -68,11 +68,13 @@ fn scene() -> Scene {
     }
 }
 
+type OnVolume = Box<dyn Fn(&EncryptableVolume<'_>) -> Result<(), Error>>;
+
 /// A call of one method on a volume of the scene, and what its answer should be.
 struct Call {
     method: &'static Method,
     on: &'static str,
-    call: Box<dyn Fn(&EncryptableVolume<'_>) -> Result<(), Error>>,
+    call: OnVolume,
 }
 
 /// Every method, asked for something that it grants. What it answers is checked where it is more than "done".
@@ -84,7 +86,7 @@ fn calls() -> Vec<Call> {
     let key_file = key_file.to_str().expect("a name").to_owned();
 
     let mut calls = Vec::new();
-    let mut add = |method, on, call: Box<dyn Fn(&EncryptableVolume<'_>) -> Result<(), Error>>| {
+    let mut add = |method, on, call: OnVolume| {
         calls.push(Call { method, on, call });
     };
     macro_rules! on {
