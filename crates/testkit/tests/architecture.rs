@@ -252,7 +252,7 @@ struct Token {
 
 impl Source {
     fn crate_folder(&self) -> &str {
-        self.path.split('/').nth(1).unwrap()
+        self.path.trim_start_matches("crates/").split('/').next().unwrap()
     }
 
     /// Returns a finding for each place that has one of the patterns: tokens, separated by spaces.
