@@ -160,7 +160,7 @@ fn gaps_of_an_image_of_a_drive_are_not_taken_for_zeros() {
     fs::write(&image, &gapped).unwrap();
     let map = desk.write(
         "disk.map",
-        &format!(
+        format!(
             "# Mapfile. Created by GNU ddrescue version 1.27\n0x0 ? 1\n0 {} +\n{} {} ?\n{} {} +\n",
             gap.start,
             gap.start,
