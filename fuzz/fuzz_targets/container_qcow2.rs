@@ -13,7 +13,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // What every image must have, so that the input is about the rest.
     image.resize(image.len().max(4096), 0);
     image[..8].copy_from_slice(b"QFI\xFB\0\0\0\x03");
-    image[20..24].copy_from_slice(&(9 + u32::from(image[23]) % 13).to_be_bytes());
+    let cluster_bits = 9 + u32::from(image[23]) % 13;
+    image[20..24].copy_from_slice(&cluster_bits.to_be_bytes());
     if let Ok(image) = container::open_inside(Arc::new(image), Format::Of(format)) {
         let mut buf = [0; 3000];
         let len = image.device.len_bytes();
