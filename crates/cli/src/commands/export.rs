@@ -7,6 +7,7 @@ use clap::Parser;
 use indicatif::HumanBytes;
 use keyhaven_disk::Device;
 use keyhaven_disk::copy::{self, CompareError, CopyError, CopyOptions, CopyReport};
+use keyhaven_fve::salvage::first_sector_lost;
 use serde::Serialize;
 
 use crate::commands::{Run, Verb};
@@ -91,6 +92,14 @@ impl Run for Export {
             .hint("add `--keep-going`"));
         }
         let drive = self.drive.open(context)?;
+        if first_sector_lost(&drive.volume).is_some() {
+            return Err(CliError::could_not(format!(
+                "the boot sector of `{}` is lost, and on a drive of Vista that is the first sector of its file system: no \
+                 image can be whole, and nothing says how large the drive is",
+                drive.name
+            ))
+            .hint("`keyhaven repair --salvage OUT` writes what there is, and says what it rests on"));
+        }
         if self.keep_going {
             self.format.refuse_container(&self.out)?;
             return self.rescue(&drive, context);

@@ -353,3 +353,23 @@ fn a_drive_that_stops_answering_leaves_no_image() {
     assert!(told.contains("Input/output error"), "{told}");
     assert!(!desk.path("out.img").exists() && !desk.path("out.img.partial").exists());
 }
+
+/// Vista keeps the first sector of the file system where it is, and so it goes with the boot sector.
+#[test]
+fn a_drive_of_vista_without_its_boot_sector_is_no_whole_image() {
+    let Some(volume) = corpus::volume_or_skip("df-vista") else {
+        return;
+    };
+    let desk = Desk::new();
+    let image = copy_of(volume.image());
+    let file = File::options().write(true).open(&image).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 512], 0).unwrap();
+    let (image, out) = (image.to_str().unwrap(), desk.arg("out.img"));
+    for options in [&[][..], &["--keep-going"]] {
+        let arguments = [&["export", image, out.as_str()], options].concat();
+        let run = desk.with(SecretKind::Recovery, &arguments, &volume).exits(2);
+        assert!(run.stderr.contains("no image can be whole"), "{run:#?}");
+        assert!(run.stderr.contains("`keyhaven repair --salvage OUT`"), "{run:#?}");
+        assert!(!desk.path("out.img").exists());
+    }
+}
