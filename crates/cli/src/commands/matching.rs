@@ -1,5 +1,6 @@
 //! `keyhaven match`: a pile of saved keys and a pile of drives.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::ops::ControlFlow;
@@ -220,13 +221,17 @@ fn say_how_long(pile: &Pile, drives: &Drives<'_>, trials: &[Pair], context: &Con
     let each = started.elapsed().as_secs_f64() / threads() as f64;
     let total = Duration::from_secs_f64(each * stretches as f64);
     context.ui.say(&format!(
-        "trying {} keys on {} drives: {stretches} trials, {} at most",
-        distinct(trials.iter().map(|trial| trial.key)),
-        distinct(trials.iter().map(|trial| trial.drive)),
+        "trying {} on {}: {stretches} trials, {} at most",
+        counted(trials.iter().map(|trial| trial.key), "key"),
+        counted(trials.iter().map(|trial| trial.drive), "drive"),
         HumanDuration(total),
     ));
 }
 
-fn distinct(numbers: impl Iterator<Item = usize>) -> usize {
-    numbers.collect::<std::collections::HashSet<_>>().len()
+/// Counts different things.
+fn counted(numbers: impl Iterator<Item = usize>, what: &str) -> String {
+    match numbers.collect::<HashSet<_>>().len() {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
 }
