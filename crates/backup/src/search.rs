@@ -76,10 +76,12 @@ impl Listing {
             return;
         }
         // A mount may show a folder again that was looked into.
-        match identity(folder) {
-            Ok(identity) if self.seen.insert(identity) => {}
-            Ok(_) => return,
+        let identity = match identity(folder) {
+            Ok(identity) => identity,
             Err(error) => return self.leave_out(folder, error.to_string()),
+        };
+        if !self.seen.insert(identity) {
+            return;
         }
         let mut entries: Vec<PathBuf> = match fs::read_dir(folder) {
             Ok(entries) => entries

@@ -1,9 +1,7 @@
 //! What encrypting and decrypting a drive in place have in common.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::thread;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
 use keyhaven_attach::reserve::{self, ReserveError};
@@ -196,7 +194,7 @@ pub(crate) fn paused(name: &str, verb: &str) -> CliError {
 #[cfg(target_os = "linux")]
 pub(crate) fn work_folder() -> Result<keyhaven_attach::fuse::system::PrivateFolder, CliError> {
     let base = if rustix::process::geteuid().is_root() {
-        PathBuf::from(crate::mounts::PRIVATE_FOLDERS)
+        std::path::PathBuf::from(crate::mounts::PRIVATE_FOLDERS)
     } else {
         std::env::temp_dir().join(format!("keyhaven-{}", rustix::process::geteuid().as_raw()))
     };
@@ -206,8 +204,9 @@ pub(crate) fn work_folder() -> Result<keyhaven_attach::fuse::system::PrivateFold
 }
 
 /// Returns the time that files get.
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
+#[cfg(target_os = "linux")]
+pub(crate) fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
 }
 
 /// Prints or says how a conversion ended.

@@ -35,6 +35,8 @@ mod randomness;
 mod rescuing;
 mod searching;
 mod secret_source;
+#[cfg(unix)]
+mod showing;
 mod size;
 mod target;
 mod terminal;

@@ -5,7 +5,6 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::HumanBytes;
 use keyhaven_disk::Writable;
-use keyhaven_disk::content::{self, Content};
 use keyhaven_fve::VolumeState;
 use keyhaven_fve::convert::{Direction, Outcome};
 
@@ -84,10 +83,10 @@ impl Run for Decrypt {
 #[cfg(target_os = "linux")]
 fn tidy(medium: &Writable, context: &Context) {
     let device: keyhaven_disk::Device = medium.clone();
-    if content::identify(&device) != Content::Ntfs {
+    if keyhaven_disk::content::identify(&device) != keyhaven_disk::content::Content::Ntfs {
         return;
     }
-    let names = super::encrypt::file_names();
+    let names = super::encrypt::ntfs_files::names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let removed = converting::work_folder().and_then(|folder| {
         keyhaven_attach::reserve::remove_files(medium, &names, folder.path(), converting::now())

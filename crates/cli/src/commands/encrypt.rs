@@ -1,6 +1,8 @@
 //! `keyhaven encrypt`: turns a drive with files on it into a BitLocker drive.
 
-use std::ops::Range;
+#[cfg(target_os = "linux")]
+pub(super) mod ntfs_files;
+
 use std::time::Instant;
 
 use clap::Parser;
@@ -13,7 +15,7 @@ use keyhaven_crypto::SectorSize;
 use keyhaven_disk::content::{self, Content};
 use keyhaven_disk::{Device, Writable};
 use keyhaven_fve::convert::{self, Direction, Outcome};
-use keyhaven_fve::create::{MOVED_LEN_BYTES, NewVolume, Placement, PreparedVolume, REGION_LEN_BYTES};
+use keyhaven_fve::create::{NewVolume, Placement, PreparedVolume};
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::{Credential, EncryptionMethod, OpenOptions, Volume, VolumeState, unwatched};
 
@@ -31,23 +33,6 @@ use crate::randomness;
 use crate::unlocking::UnlockArgs;
 
 pub(super) const VERB: Verb = Verb::of::<Encrypt>();
-
-/// The names that Windows gives the files which hold what BitLocker keeps (format spec 5.1).
-const METADATA_FILE: &str = "FVE2.{e40ad34d-dae9-4bc7-95bd-b16218c10f72}";
-const MOVED_FILE: &str = "FVE2.{24e6f0ae-6a00-4f73-984b-75ce9942852d}";
-const SPARE_FILE: &str = "FVE2.{da392a22-cae0-4f0f-9a30-b8830385d046}";
-const SPARE_LEN_BYTES: u64 = 65536;
-
-/// Returns the names of all those files.
-pub(super) fn file_names() -> [String; 5] {
-    [
-        format!("{METADATA_FILE}.1"),
-        format!("{METADATA_FILE}.2"),
-        format!("{METADATA_FILE}.3"),
-        MOVED_FILE.to_owned(),
-        SPARE_FILE.to_owned(),
-    ]
-}
 
 /// Encrypt a drive in place: its files stay, and become readable with its keys only
 ///
@@ -347,7 +332,7 @@ fn make_room(
         reserve::end_at(writable, end).map_err(|error| converting::no_room(&error))?;
         return Ok(placement);
     }
-    let [first, second, third, moved, spare] = make_files(writable)?;
+    let [first, second, third, moved, spare] = make_ntfs_files(writable)?;
     let sector_size = SectorSize::new(units.sector_len).unwrap_or(SectorSize::B512);
     Placement::at(
         [first.start, second.start, third.start],
@@ -361,29 +346,10 @@ fn make_room(
 }
 
 #[cfg(target_os = "linux")]
-fn make_files(writable: &Writable) -> Result<[Range<u64>; 5], CliError> {
-    let lens = [
-        REGION_LEN_BYTES,
-        REGION_LEN_BYTES,
-        REGION_LEN_BYTES,
-        MOVED_LEN_BYTES,
-        SPARE_LEN_BYTES,
-    ];
-    let wanted: Vec<reserve::Wanted> = file_names()
-        .into_iter()
-        .zip(lens)
-        .map(|(file_name, len_bytes)| reserve::Wanted { file_name, len_bytes })
-        .collect();
-    let folder = converting::work_folder()?;
-    let places = reserve::make_files(writable, &wanted, folder.path(), converting::now())
-        .map_err(|error| converting::no_room(&error))?;
-    places
-        .try_into()
-        .map_err(|_| CliError::could_not("nothing was encrypted: not all files could be made"))
-}
+use ntfs_files::make as make_ntfs_files;
 
 #[cfg(not(target_os = "linux"))]
-fn make_files(_: &Writable) -> Result<[Range<u64>; 5], CliError> {
+fn make_ntfs_files(_: &Writable) -> Result<[std::ops::Range<u64>; 5], CliError> {
     Err(
         CliError::could_not("NTFS can be encrypted in place on Linux only, where its files can be made")
             .hint("on Windows, its own settings do it; exFAT and FAT32 can be encrypted here"),

@@ -10,10 +10,11 @@ use keyhaven_attach::nbd::{self, Export, Listener, ServeError, Server, Tls};
 use serde::Serialize;
 
 use crate::commands::{Run, Verb};
-use crate::content::{ContentArgs, WriteArgs};
+use crate::content::ContentArgs;
 use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
+use crate::showing::WriteArgs;
 use crate::unclean::UncleanArgs;
 use crate::unlocking::UnlockArgs;
 

@@ -13,11 +13,12 @@ use serde::Serialize;
 
 use crate::background;
 use crate::commands::{Run, Verb};
-use crate::content::{ContentArgs, WriteArgs};
+use crate::content::ContentArgs;
 use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
 use crate::mounts::mount_refusal;
+use crate::showing::WriteArgs;
 use crate::unclean::UncleanArgs;
 use crate::unlocking::UnlockArgs;
 

@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use keyhaven_disk::Device;
 
+use crate::files::OpenFilesError;
+#[cfg(target_os = "linux")]
+use crate::files::name;
+#[cfg(target_os = "linux")]
 use crate::files::ntfs::index::Index;
 use crate::files::ntfs::stream::{Clusters, NoUnits};
 use crate::files::ntfs::volume::{Volume, damaged, known, not_open};
-use crate::files::{OpenFilesError, name};
 
 /// How much of the map is read at once, in bytes.
 const STEP: usize = 1 << 20;
@@ -88,6 +91,7 @@ impl<F: FnMut(Range<u64>)> FreeRuns<F> {
 ///
 /// # Errors
 /// What keeps the volume from being opened or the path from being followed.
+#[cfg(target_os = "linux")]
 pub(crate) fn places(device: &Device, path: &[&str]) -> Result<Option<Vec<Range<u64>>>, OpenFilesError> {
     let volume = Volume::open(device.clone())?;
     let mut file = volume.known_file(known::ROOT).map_err(not_open)?;

@@ -44,7 +44,9 @@ use crate::files::{
     Storage, StreamEntry, name,
 };
 
-pub(crate) use allocation::{FreeRuns, free_runs, places};
+#[cfg(target_os = "linux")]
+pub(crate) use allocation::places;
+pub(crate) use allocation::{FreeRuns, free_runs};
 pub(super) use state::state;
 
 /// How much is kept of files that were used, in runs of clusters or the like: at most some 25 MiB.

@@ -146,6 +146,7 @@ impl Stream {
     }
 
     /// Returns where its clusters are, if they hold it as it is.
+    #[cfg(target_os = "linux")]
     pub(super) fn plain_runs(&self) -> Option<&Runs> {
         match &self.form {
             Form::Plain(runs) => Some(runs),
