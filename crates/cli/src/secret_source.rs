@@ -331,8 +331,31 @@ impl Read for Stdin<'_> {
             Ok(rustix::io::read(stdin, buf)?)
         }
         #[cfg(not(unix))]
-        return io::stdin().lock().read(buf);
+        {
+            if self.0.check().is_err() {
+                return Ok(0);
+            }
+            read_stdin(buf)
+        }
     }
+}
+
+#[cfg(windows)]
+fn read_stdin(buf: &mut [u8]) -> io::Result<usize> {
+    use std::io::IsTerminal;
+    use std::os::windows::io::AsHandle;
+
+    let stdin = io::stdin();
+    // A terminal speaks in its own code page, which only the standard library translates.
+    if stdin.is_terminal() {
+        return stdin.lock().read(buf);
+    }
+    File::from(stdin.as_handle().try_clone_to_owned()?).read(buf)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn read_stdin(buf: &mut [u8]) -> io::Result<usize> {
+    io::stdin().lock().read(buf)
 }
 
 #[cfg(test)]
