@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 use crate::credential::Credential;
 use crate::encryption_method::EncryptionMethod;
 use crate::error::UnlockError;
+use crate::format::ShapeError;
 use crate::format::block::{DatasetHeader, InformationBlock};
 use crate::format::datum::{Datum, Value, role};
 use crate::format::key_package::{Framing, KeyPackageFile};
-use crate::format::{FileTime, ShapeError};
 use crate::guid::Guid;
 use crate::keys::{FullVolumeEncryptionKey, VolumeMasterKey};
 use crate::metadata::Metadata;
@@ -182,17 +182,7 @@ impl KeyPackage {
 
 impl From<KeyPackageFile> for KeyPackage {
     fn from(file: KeyPackageFile) -> Self {
-        let dataset = file.header.unwrap_or(DatasetHeader {
-            size: 0,
-            version: 1,
-            start: 0,
-            end: 0,
-            id: Guid::ZERO,
-            next_nonce_counter: 0,
-            method: 0,
-            unknown_26: 0,
-            created: FileTime(0),
-        });
+        let dataset = file.header.unwrap_or(DatasetHeader::LOST);
         // Metadata in which nothing but the entries is known: their state, above all, is not.
         let block = InformationBlock::of_entries(dataset, file.datums);
         Self {

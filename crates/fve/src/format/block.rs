@@ -5,6 +5,7 @@
 use super::cursor::{Cursor, ShapeError};
 use super::datum::Datum;
 use super::file_time::FileTime;
+use super::fragments::BlockFields;
 use crate::guid::Guid;
 
 /// Starts a metadata block; also in the boot sector, at another place.
@@ -111,17 +112,7 @@ impl InformationBlock {
             2 => size * 16,
             other => return Err(cursor.wrong("version", "1 or 2", other.to_string())),
         };
-        let current_state = cursor.u16("current state")?;
-        let next_state = cursor.u16("next state")?;
-        let state_offset = cursor.u64("state offset")?;
-        let state_len_bytes = cursor.u32("state size")?;
-        let virtualized_sectors = cursor.u32("moved sectors")?;
-        let metadata_offsets = [
-            cursor.u64("offset 1")?,
-            cursor.u64("offset 2")?,
-            cursor.u64("offset 3")?,
-        ];
-        let virtualized_offset = cursor.u64("offset of moved sectors")?;
+        let fields = BlockFields::read_after_version(&mut cursor, true, version)?;
 
         let least = BLOCK_HEADER_LEN + DatasetHeader::LEN_BYTES;
         let block = match region.get(..size_bytes) {
@@ -147,22 +138,42 @@ impl InformationBlock {
         })?;
         let datums = Datum::read_list(list)?;
 
-        Ok(Self {
+        let mut read = Self {
             size_bytes,
-            version,
-            current_state,
-            next_state,
-            state_offset,
-            state_len_bytes,
-            virtualized_sectors,
-            metadata_offsets,
-            virtualized_offset,
-            dataset,
-            datums,
             validation: Validation::read(&region[size_bytes..]),
             actual_crc32: crc32fast::hash(block),
             actual_sha256: keyhaven_crypto::sha256(block),
-        })
+            ..Self::of_entries(dataset, datums)
+        };
+        read.set_fields(&fields);
+        Ok(read)
+    }
+
+    /// Returns the fields of its header.
+    pub(crate) fn fields(&self) -> BlockFields {
+        BlockFields {
+            is_signed: true,
+            version: self.version,
+            current_state: self.current_state,
+            next_state: self.next_state,
+            state_offset: self.state_offset,
+            state_len_bytes: self.state_len_bytes,
+            virtualized_sectors: self.virtualized_sectors,
+            metadata_offsets: self.metadata_offsets,
+            virtualized_offset: self.virtualized_offset,
+        }
+    }
+
+    /// Takes over the fields of a header.
+    pub(crate) fn set_fields(&mut self, fields: &BlockFields) {
+        self.version = fields.version;
+        self.current_state = fields.current_state;
+        self.next_state = fields.next_state;
+        self.state_offset = fields.state_offset;
+        self.state_len_bytes = fields.state_len_bytes;
+        self.virtualized_sectors = fields.virtualized_sectors;
+        self.metadata_offsets = fields.metadata_offsets;
+        self.virtualized_offset = fields.virtualized_offset;
     }
 
     /// Puts entries into a block of which nothing else is known: no state, no places, no checks.
@@ -246,6 +257,19 @@ impl InformationBlock {
 impl DatasetHeader {
     /// Length on disk.
     pub const LEN_BYTES: usize = 48;
+
+    /// One that says nothing: what stands for a header that is lost.
+    pub(crate) const LOST: Self = Self {
+        size: 0,
+        version: 1,
+        start: 0,
+        end: 0,
+        id: Guid::ZERO,
+        next_nonce_counter: 0,
+        method: 0,
+        unknown_26: 0,
+        created: FileTime(0),
+    };
 
     pub(crate) fn read(bytes: &[u8], within: &'static str) -> Result<Self, ShapeError> {
         let mut cursor = Cursor::new(bytes, within);

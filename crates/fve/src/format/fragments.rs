@@ -5,7 +5,7 @@
 //! for the reader to hold against other evidence.
 
 use super::block::{DatasetHeader, MAX_REGION_LEN_BYTES, SIGNATURE};
-use super::cursor::Cursor;
+use super::cursor::{Cursor, ShapeError};
 use super::datum::{Datum, Value, kind, role};
 
 /// What stands in front of the entries of a metadata block (format spec 2.2), with no more than its own shape.
@@ -38,22 +38,32 @@ impl BlockFields {
         let mut cursor = Cursor::new(region, "metadata block");
         let is_signed = cursor.array::<8>("signature").ok()? == SIGNATURE;
         cursor.u16("size").ok()?;
-        let fields = Self {
-            is_signed,
-            version: cursor.u16("version").ok()?,
-            current_state: cursor.u16("current state").ok()?,
-            next_state: cursor.u16("next state").ok()?,
-            state_offset: cursor.u64("state offset").ok()?,
-            state_len_bytes: cursor.u32("state size").ok()?,
-            virtualized_sectors: cursor.u32("moved sectors").ok()?,
-            metadata_offsets: [
-                cursor.u64("offset 1").ok()?,
-                cursor.u64("offset 2").ok()?,
-                cursor.u64("offset 3").ok()?,
-            ],
-            virtualized_offset: cursor.u64("offset of moved sectors").ok()?,
-        };
+        let version = cursor.u16("version").ok()?;
+        let fields = Self::read_after_version(&mut cursor, is_signed, version).ok()?;
         fields.is_plausible().then_some(fields)
+    }
+
+    /// Reads what stands behind the version.
+    pub(super) fn read_after_version(
+        cursor: &mut Cursor<'_>,
+        is_signed: bool,
+        version: u16,
+    ) -> Result<Self, ShapeError> {
+        Ok(Self {
+            is_signed,
+            version,
+            current_state: cursor.u16("current state")?,
+            next_state: cursor.u16("next state")?,
+            state_offset: cursor.u64("state offset")?,
+            state_len_bytes: cursor.u32("state size")?,
+            virtualized_sectors: cursor.u32("moved sectors")?,
+            metadata_offsets: [
+                cursor.u64("offset 1")?,
+                cursor.u64("offset 2")?,
+                cursor.u64("offset 3")?,
+            ],
+            virtualized_offset: cursor.u64("offset of moved sectors")?,
+        })
     }
 
     /// Numbers that occur (format spec 2.2 and 2.3): random bytes do not pass.

@@ -11,12 +11,10 @@ use super::report::Evidence;
 use super::search::{Search, Stopped};
 use crate::copies::boot_offsets;
 use crate::error::OpenError;
-use crate::format::FileTime;
 use crate::format::block::{DatasetHeader, InformationBlock, MAX_REGION_LEN_BYTES};
 use crate::format::boot_sector::{self, BootSector};
 use crate::format::datum::{Datum, Value, role};
 use crate::format::fragments::{BlockFields, dataset_header, entries_in};
-use crate::guid::Guid;
 use crate::key_package::KeyPackage;
 use crate::metadata::Metadata;
 use crate::scan::{Watch, read_up_to};
@@ -212,27 +210,10 @@ impl Remains {
             let mut list = Datum::read_list(entry).ok()?;
             (list.len() == 1).then(|| list.remove(0))
         });
-        let dataset = self.dataset.unwrap_or(DatasetHeader {
-            size: 0,
-            version: 1,
-            start: 0,
-            end: 0,
-            id: Guid::ZERO,
-            next_nonce_counter: 0,
-            method: 0,
-            unknown_26: 0,
-            created: FileTime(0),
-        });
+        let dataset = self.dataset.unwrap_or(DatasetHeader::LOST);
         let mut block = InformationBlock::of_entries(dataset, datums.collect());
         if let Some(fields) = fields {
-            block.version = fields.version;
-            block.current_state = fields.current_state;
-            block.next_state = fields.next_state;
-            block.state_offset = fields.state_offset;
-            block.state_len_bytes = fields.state_len_bytes;
-            block.virtualized_sectors = fields.virtualized_sectors;
-            block.metadata_offsets = fields.metadata_offsets;
-            block.virtualized_offset = fields.virtualized_offset;
+            block.set_fields(&fields);
         }
         // What the checks would be of: so that copies can be told apart.
         block.actual_sha256 = sha256(&block.to_bytes().unwrap_or_default());

@@ -287,14 +287,7 @@ fn rebuild(
     let metadata = unlocked.metadata();
     // Of entries that differ only by damage, those are kept that open.
     let mut block = InformationBlock::of_entries(metadata.block().dataset, sound_entries(metadata, vmk)?);
-    let stated = metadata.block();
-    block.version = stated.version;
-    block.current_state = stated.current_state;
-    block.next_state = stated.next_state;
-    block.state_offset = stated.state_offset;
-    block.state_len_bytes = stated.state_len_bytes;
-    block.virtualized_sectors = stated.virtualized_sectors;
-    block.virtualized_offset = stated.virtualized_offset;
+    block.set_fields(&metadata.block().fields());
     block.metadata_offsets = places;
     block.dataset.method = fvek.method().code();
     let sector = volume.sector_size().bytes_u64();
