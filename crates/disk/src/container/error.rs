@@ -106,6 +106,15 @@ pub enum ContainerError {
 }
 
 impl ContainerError {
+    /// Returns what is wrong with an image that builds on another one without a name for it.
+    pub(crate) fn unnamed_parent(what: &'static str, offset: u64) -> Self {
+        Self::Damaged {
+            what,
+            offset,
+            problem: "it builds on another image, and does not name it".to_owned(),
+        }
+    }
+
     /// Restates the error as one of a write to the disk inside.
     pub(crate) fn into_write_error(self, offset: u64, len_bytes: u64) -> WriteError {
         WriteError::Io {

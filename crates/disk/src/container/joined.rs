@@ -73,14 +73,6 @@ impl Plan for Joined {
     fn file(&self, number: usize) -> Option<&Device> {
         self.pieces.get(number)?.1.content.as_ref()
     }
-
-    fn unpack(&self, _: u64) -> Result<Vec<u8>, Fault> {
-        Err(Fault::damaged("nothing in it is packed"))
-    }
-
-    fn unit_bytes(&self) -> usize {
-        0
-    }
 }
 
 #[cfg(test)]

@@ -60,14 +60,19 @@ pub(super) trait Plan: fmt::Debug + Send + Sync {
     /// Returns a file in which bytes are kept.
     fn file(&self, number: usize) -> Option<&Device>;
 
-    /// Unpacks a unit.
+    /// Unpacks a unit, in containers that have any.
     ///
     /// # Errors
     /// Where it cannot be read, or is not what was packed.
-    fn unpack(&self, unit: u64) -> Result<Vec<u8>, Fault>;
+    fn unpack(&self, _unit: u64) -> Result<Vec<u8>, Fault> {
+        Err(Fault::damaged("nothing in it is packed"))
+    }
 
     /// Returns how many bytes an unpacked unit has at most; a bound of memory.
-    fn unit_bytes(&self) -> usize;
+    fn unit_bytes(&self) -> usize {
+        // None are ever made.
+        usize::MAX
+    }
 }
 
 /// The drive inside a container.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ContainerError, Format, Image, open_device};
+use uuid::Uuid;
+
+use super::{ContainerError, Format, Image, Spec, open_device};
 use crate::device::Device;
 use crate::file::FileDevice;
 
@@ -114,6 +116,34 @@ impl Neighbours {
                 source: Box::new(source),
             },
         })
+    }
+
+    /// Opens the image on which another builds, of which that one knows several names and identifiers; returns under
+    /// which name it lies here. `unnamed` is what is wrong with one that knows none.
+    ///
+    /// # Errors
+    /// As [`open_image`](Self::open_image); [`ContainerError::OtherParent`] where the image has another identifier.
+    pub(super) fn open_parent(
+        &self,
+        names: &[String],
+        ids: &[Uuid],
+        format: &'static Spec,
+        unnamed: impl FnOnce() -> ContainerError,
+    ) -> Result<(String, Image), ContainerError> {
+        // The first is tried even where nothing lies there, to say so.
+        let lies_here = names.iter().find(|name| self.has(name));
+        let name = lies_here.or_else(|| names.first()).ok_or_else(unnamed)?;
+        let image = self.open_image(name, Format::Of(format))?;
+        let found = image.container.as_ref().and_then(|container| container.id);
+        if !found.is_some_and(|found| ids.contains(&found)) {
+            let expected: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            return Err(ContainerError::OtherParent {
+                name: name.clone(),
+                expected: expected.join(" or "),
+                found: found.map_or_else(|| "another".to_owned(), |id| id.to_string()),
+            });
+        }
+        Ok((name.clone(), image))
     }
 
     /// Returns the open file of that name, and its path without links.

@@ -142,13 +142,4 @@ impl Plan for DynamicDisk {
     fn file(&self, number: usize) -> Option<&Device> {
         (number == 0).then(|| self.tables.file())
     }
-
-    fn unpack(&self, _: u64) -> Result<Vec<u8>, Fault> {
-        Err(Fault::damaged("nothing in it is packed"))
-    }
-
-    fn unit_bytes(&self) -> usize {
-        // None are ever made.
-        usize::MAX
-    }
 }

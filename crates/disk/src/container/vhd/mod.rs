@@ -19,10 +19,7 @@ use writer::Writer;
 
 use super::allocating::{Allocating, Order};
 use super::mapped::Mapped;
-use super::{
-    ContainerError, Format, Growing, Image, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec,
-    Writing,
-};
+use super::{ContainerError, Growing, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec, Writing};
 use crate::device::Device;
 use crate::view::View;
 use crate::writable::WritableDevice;
@@ -119,7 +116,10 @@ fn open(file: Device, neighbours: &Neighbours) -> Result<Opened, ContainerError>
     } else {
         let header = Header::read(&file, footer)?;
         let parent = match footer.disk_type {
-            DiskType::Differencing => Some(open_parent(&header, neighbours)?),
+            DiskType::Differencing => {
+                let unnamed = || ContainerError::unnamed_parent("the dynamic disk header", header.offset);
+                Some(neighbours.open_parent(&header.parent_names, &[header.parent_id], &SPEC, unnamed)?)
+            }
             _ => None,
         };
         let title = match &parent {
@@ -139,31 +139,6 @@ fn open(file: Device, neighbours: &Neighbours) -> Result<Opened, ContainerError>
             .push("the footer at its end is missing: it may be cut off".to_owned());
     }
     Ok(opened)
-}
-
-/// Opens the image on which this one builds, of which it knows several names and one identifier.
-fn open_parent(header: &Header, neighbours: &Neighbours) -> Result<(String, Image), ContainerError> {
-    let names = &header.parent_names;
-    // The first is tried even where nothing lies there, to say so.
-    let name = names
-        .iter()
-        .find(|name| neighbours.has(name))
-        .or_else(|| names.first())
-        .ok_or_else(|| ContainerError::Damaged {
-            what: "the dynamic disk header",
-            offset: header.offset,
-            problem: "it builds on another image, and does not name it".to_owned(),
-        })?;
-    let image = neighbours.open_image(name, Format::Of(&SPEC))?;
-    let found = image.container.as_ref().and_then(|container| container.id);
-    if found != Some(header.parent_id) {
-        return Err(ContainerError::OtherParent {
-            name: name.clone(),
-            expected: header.parent_id.to_string(),
-            found: found.map_or_else(|| "another".to_owned(), |id| id.to_string()),
-        });
-    }
-    Ok((name.clone(), image))
 }
 
 fn open_writable(

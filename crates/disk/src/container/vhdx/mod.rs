@@ -25,10 +25,7 @@ use writer::Writer;
 
 use super::allocating::{Allocating, Order};
 use super::mapped::Mapped;
-use super::{
-    ContainerError, Format, Growing, Image, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec,
-    Writing,
-};
+use super::{ContainerError, Growing, Neighbours, Opened, OpenedToWrite, Probe, Randomness, Spec, Writing};
 use crate::device::Device;
 
 pub(super) const SPEC: Spec = Spec {
@@ -67,7 +64,10 @@ fn open(file: Device, neighbours: &Neighbours) -> Result<Opened, ContainerError>
     let metadata = Metadata::read(&file, &regions)?;
     let parent = match &metadata.parent {
         None => None,
-        Some(parent) => Some(open_parent(parent, &regions, neighbours)?),
+        Some(parent) => {
+            let unnamed = || ContainerError::unnamed_parent("the metadata", regions.metadata.offset);
+            Some(neighbours.open_parent(&parent.names, &parent.ids, &SPEC, unnamed)?)
+        }
     };
     let title = match (&parent, metadata.is_fixed) {
         (Some((name, _)), _) => format!("a VHDX image that builds on `{name}`"),
@@ -80,36 +80,6 @@ fn open(file: Device, neighbours: &Neighbours) -> Result<Opened, ContainerError>
     opened.id = Some(headers.current.data_write_id);
     opened.notes = notes;
     Ok(opened)
-}
-
-/// Opens the image on which this one builds, of which it knows several paths and one or two identifiers.
-fn open_parent(
-    parent: &metadata::Parent,
-    regions: &Regions,
-    neighbours: &Neighbours,
-) -> Result<(String, Image), ContainerError> {
-    // The first is tried even where nothing lies there, to say so.
-    let name = parent
-        .names
-        .iter()
-        .find(|name| neighbours.has(name))
-        .or_else(|| parent.names.first())
-        .ok_or_else(|| ContainerError::Damaged {
-            what: "the metadata",
-            offset: regions.metadata.offset,
-            problem: "it builds on another image, and does not name it".to_owned(),
-        })?;
-    let image = neighbours.open_image(name, Format::Of(&SPEC))?;
-    let found = image.container.as_ref().and_then(|container| container.id);
-    if !found.is_some_and(|found| parent.ids.contains(&found)) {
-        let expected: Vec<String> = parent.ids.iter().map(ToString::to_string).collect();
-        return Err(ContainerError::OtherParent {
-            name: name.clone(),
-            expected: expected.join(" or "),
-            found: found.map_or_else(|| "another".to_owned(), |id| id.to_string()),
-        });
-    }
-    Ok((name.clone(), image))
 }
 
 fn open_writable(

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use uuid::Uuid;
 
+use super::super::Format;
 use super::super::recorded::{RecordedFile, check_losses_of_power};
 use super::super::{ImageError, NewImage, open_inside};
 use super::header::Header;

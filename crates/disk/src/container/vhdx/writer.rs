@@ -220,14 +220,6 @@ impl Plan for Writer {
     fn file(&self, number: usize) -> Option<&Device> {
         self.disk.file(number)
     }
-
-    fn unpack(&self, unit: u64) -> Result<Vec<u8>, Fault> {
-        self.disk.unpack(unit)
-    }
-
-    fn unit_bytes(&self) -> usize {
-        self.disk.unit_bytes()
-    }
 }
 
 impl Blocks for Writer {
