@@ -7,6 +7,13 @@ pub(crate) const TO_READ_DRIVES: &str = if cfg!(windows) {
     "drives can only be read by root: put `sudo` before the command"
 };
 
+/// What to do when no drive is seen.
+pub(crate) const TO_SEE_DRIVES: &str = if cfg!(windows) {
+    "Name a drive, or open the terminal with \"Run as administrator\" to see those of this computer."
+} else {
+    "Name a drive, or use `sudo` to see those of this computer."
+};
+
 /// What to do when a drive may not be written.
 pub(crate) const TO_WRITE_DRIVES: &str = if cfg!(windows) {
     "only administrators may write drives: open the terminal with \"Run as administrator\""

@@ -269,8 +269,10 @@ fn make_drive(path: &Path) -> Result<Password, CliError> {
     let prepared = new
         .prepare_at(placement, random)
         .map_err(|error| cannot(&error))?;
-    let file = fs::File::create_new(path).map_err(|error| cannot(&error))?;
-    file.set_len(DRIVE_LEN as u64).map_err(|error| cannot(&error))?;
+    // Closed at once: where files are shared by agreement, one that is open could not be taken for this program alone.
+    fs::File::create_new(path)
+        .and_then(|file| file.set_len(DRIVE_LEN as u64))
+        .map_err(|error| cannot(&error))?;
     let medium: Writable = keyhaven_disk::open_writable(path).map_err(|error| cannot(&error))?;
     prepared
         .write_with(&medium, |inside| {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{Run, Verb};
 use crate::context::Context;
 use crate::drive::{Drive, DriveArgs, MetadataArgs};
+use crate::elevation;
 use crate::error::{CliError, Exit};
 use crate::ledger_file;
 use crate::vault_args::VaultArgs;
@@ -111,9 +112,7 @@ impl Run for Status {
                 context
                     .ui
                     .line("no BitLocker drive is known, and no saved key was noted")?;
-                context
-                    .ui
-                    .say("Name a drive, or use `sudo` to see those of this computer.");
+                context.ui.say(elevation::TO_SEE_DRIVES);
             }
             return Ok(Exit::No);
         }
