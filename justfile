@@ -6,6 +6,14 @@ check:
 test *arguments:
     scripts/test {{ arguments }}
 
+# Builds keyhaven.exe and runs it under Wine beside the program of this computer.
+windows:
+    scripts/test-windows
+
+# Makes the release archives.
+dist *arguments:
+    cargo run --locked -p xtask -- dist {{ arguments }}
+
 # Formats the code and applies what clippy can.
 fix:
     cargo fmt --all
