@@ -111,6 +111,21 @@ fn the_answer_as_json() {
 }
 
 #[test]
+fn what_is_found_and_cannot_be_saved_is_shown() {
+    let Some(volume) = volume() else { return };
+    let desk = Desk::new();
+    let (image, place) = (image(&volume), format!("file:{}/", desk.arg("nowhere")));
+    let arguments = ["key", "repair", &image, "--recovery-key", "-", "--to", &place];
+    let run = desk
+        .keyhaven(arguments)
+        .stdin(KEY.replace("253979", "253978"))
+        .go()
+        .exits(2);
+    assert_eq!(run.stdout, format!("{KEY}\n"));
+    assert!(run.stderr.contains("not saved"), "{run:#?}");
+}
+
+#[test]
 fn what_is_found_is_saved_and_proven_instead_of_shown() {
     let Some(volume) = volume() else { return };
     let desk = Desk::new();

@@ -42,7 +42,7 @@ A block of five or seven digits is fine, too, and so are mistakes.
 /// It is said before how many keys that are, how long it will take on this computer, and what would make it shorter. One
 /// lost block takes about twenty minutes on two processors; two lost blocks take years.
 ///
-/// The key is printed once it is found and proven, or saved to a place with `--to`. Exit codes: 0 found, 1 tried all and
+/// The key is printed once it is found and proven, or saved to a place with `--to`; where that fails, it is printed. Exit codes: 0 found, 1 tried all and
 /// not found, 130 stopped; the same command goes on where it was.
 #[derive(Parser)]
 #[command(name = "repair")]
@@ -78,7 +78,7 @@ struct Answer<'a> {
     drive: &'a str,
     found: bool,
     protector_id: Option<String>,
-    /// Only where no place to save it was given: to show it is the purpose of the verb.
+    /// Only where no place to save it was given, or one failed: to show it is the purpose of the verb.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_key: Option<&'a str>,
     /// The blocks, counted from 1, that are not as they were given.
@@ -172,18 +172,32 @@ impl Run for Repair {
             corrected(&answer.corrected_blocks)
         ));
         let digits = key.to_digits();
-        let exit = if places.is_empty() {
+        let deposited = if places.is_empty() {
+            None
+        } else {
+            Some(self.save(&drive, key, protector_id, &places, context))
+        };
+        // What could not be put away is shown: it may have been searched for for hours.
+        if !matches!(&deposited, Some(Ok(deposited)) if deposited.failures.is_empty()) {
             answer.recovery_key = Some(digits.expose_secret());
             if !context.ui.is_json() {
                 let line = Zeroizing::new(format!("{}\n", digits.expose_secret()));
                 context.ui.raw(line.as_bytes())?;
             }
-            Exit::Done
-        } else {
-            let deposited = self.save(&drive, key, protector_id, &places, context)?;
-            let exit = deposited.exit();
-            (answer.receipts, answer.failures) = (deposited.receipts, deposited.failures);
-            exit
+        }
+        let exit = match deposited {
+            None => Exit::Done,
+            Some(Err(error)) => {
+                if context.ui.is_json() {
+                    context.ui.json(&answer)?;
+                }
+                return Err(error);
+            }
+            Some(Ok(deposited)) => {
+                let exit = deposited.exit();
+                (answer.receipts, answer.failures) = (deposited.receipts, deposited.failures);
+                exit
+            }
         };
         if context.ui.is_json() {
             context.ui.json(&answer)?;
