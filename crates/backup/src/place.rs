@@ -30,6 +30,11 @@ pub const ALL: &[Kind] = &[
         keeps: true,
     },
     Kind {
+        form: "windows:account|entra|ad",
+        what: "what Windows itself saves keys to: the Microsoft account, the work or school account, Active Directory",
+        keeps: false,
+    },
+    Kind {
         form: "stdout",
         what: "the text on standard output",
         keeps: false,
@@ -61,8 +66,36 @@ pub enum Place {
     Print(Option<String>),
     /// An encrypted file.
     Vault(PathBuf),
+    /// Where Windows itself saves keys to, when it is asked to.
+    Windows(WindowsPlace),
     /// Standard output; where keys are looked for, standard input.
     Stdout,
+}
+
+/// A place that only Windows can save keys to, and nobody but its owner can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowsPlace {
+    /// The Microsoft account of whoever is signed in.
+    Account,
+    /// The work or school account (Entra).
+    Entra,
+    /// The Active Directory of the computer's domain.
+    ActiveDirectory,
+}
+
+impl WindowsPlace {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Account, Self::Entra, Self::ActiveDirectory];
+
+    /// Returns what stands behind `windows:`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Entra => "entra",
+            Self::ActiveDirectory => "ad",
+        }
+    }
 }
 
 /// The text names no place that is known.
@@ -88,6 +121,11 @@ impl Place {
             ("usb", Some(path)) if !path.is_empty() => Ok(Self::Usb(Some(path.into()))),
             ("print", None) => Ok(Self::Print(None)),
             ("print", Some(printer)) if !printer.is_empty() => Ok(Self::Print(Some(printer.to_owned()))),
+            ("windows", Some(name)) => WindowsPlace::ALL
+                .into_iter()
+                .find(|place| place.name() == name)
+                .map(Self::Windows)
+                .ok_or_else(unknown),
             ("stdout", None) => Ok(Self::Stdout),
             _ => Err(unknown()),
         }
@@ -117,7 +155,11 @@ mod tests {
         assert_eq!(parse("pdf:x.pdf"), Ok(Place::Pdf("x.pdf".into())));
         assert_eq!(parse("vault:keys.age"), Ok(Place::Vault("keys.age".into())));
         assert_eq!(parse("stdout"), Ok(Place::Stdout));
-        for text in ["", "file:", "/tmp", "account", "usb:", "stdout:x", "C:\\x"] {
+        for place in WindowsPlace::ALL {
+            let text = format!("windows:{}", place.name());
+            assert_eq!(parse(&text), Ok(Place::Windows(place)));
+        }
+        for text in ["", "file:", "/tmp", "account", "usb:", "stdout:x", "C:\\x", "windows", "windows:x"] {
             assert_eq!(parse(text), Err(UnknownPlace(text.to_owned())));
         }
         assert_eq!(Place::parse_to_read("keys/"), Place::File("keys/".into()));

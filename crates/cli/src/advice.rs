@@ -1,6 +1,7 @@
 //! What a person can do next: the words that the libraries, which state facts, leave to the command.
 
-use keyhaven_fve::{ProtectorKind, UnlockError, Volume};
+use keyhaven_backup::drive::Drive;
+use keyhaven_fve::{Guid, ProtectorKind, UnlockError, Volume};
 
 use crate::error::CliError;
 
@@ -9,14 +10,19 @@ pub(crate) const SUSPENDED: &str = "protection is suspended: anyone can read thi
 
 /// Returns the ways to unlock that can be used here, as options: "`--recovery-key` (key ID 64311DEA)".
 pub(crate) fn options_for(volume: &Volume) -> Vec<String> {
+    options_among(&Drive::protectors(volume))
+}
+
+/// Returns the ways to unlock among these key protectors that can be used here, as options.
+pub(crate) fn options_among(protectors: &[(Guid, ProtectorKind)]) -> Vec<String> {
     let mut options = Vec::new();
-    for protector in volume.metadata().protectors() {
-        let option = match protector.kind() {
+    for (id, kind) in protectors {
+        let option = match kind {
             ProtectorKind::RecoveryPassword => {
-                format!("`--recovery-key` (key ID {})", protector.id().key_id())
+                format!("`--recovery-key` (key ID {})", id.key_id())
             }
             ProtectorKind::Password => "`--password`".to_owned(),
-            ProtectorKind::StartupKey => format!("`--startup-key` ({}.BEK)", protector.id()),
+            ProtectorKind::StartupKey => format!("`--startup-key` ({id}.BEK)"),
             _ => continue,
         };
         if !options.contains(&option) {

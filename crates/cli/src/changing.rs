@@ -210,40 +210,58 @@ pub(crate) fn say_old_metadata_remain(context: &Context) {
     }
 }
 
-/// Finds the protector that a person names by its ID: all of it or its beginning, in any case, with or without braces.
+/// The ways to unlock a drive, each with its ID and what a person calls it.
+#[derive(Debug)]
+pub(crate) struct Ways(Vec<(Guid, String)>);
+
+impl Ways {
+    /// Takes those of a drive as Windows tells them.
+    pub(crate) fn told(ways: Vec<(Guid, String)>) -> Self {
+        Self(ways)
+    }
+
+    /// Returns those of a volume.
+    pub(crate) fn of(volume: &Volume) -> Self {
+        let protectors = volume.metadata().protectors();
+        let way = |own: &KeyProtector<'_>| (own.id(), own.kind().to_string());
+        Self(protectors.iter().map(way).collect())
+    }
+
+    /// Finds the one that a person names by its ID: all of it or its beginning, in any case, with or without braces.
+    pub(crate) fn find(&self, named: &str) -> Result<Guid, CliError> {
+        let wanted = named.trim().trim_matches(['{', '}']).to_uppercase();
+        let found: Vec<Guid> = self
+            .0
+            .iter()
+            .filter(|(id, _)| wanted.len() >= 4 && id.to_string().starts_with(&wanted))
+            .map(|(id, _)| *id)
+            .collect();
+        let said = match found.as_slice() {
+            [only] => return Ok(*only),
+            [] => format!("the drive has no way to unlock with the ID `{named}`"),
+            _ => format!("`{named}` is the beginning of several IDs"),
+        };
+        let listed = self.0.iter().map(|(id, title)| format!("{id}  {title}"));
+        Err(listed.fold(CliError::could_not(said), CliError::hint))
+    }
+
+    /// Names one in a sentence.
+    pub(crate) fn name_of(&self, id: Guid) -> String {
+        match self.0.iter().find(|(own, _)| *own == id) {
+            Some((_, title)) => format!("the {title} with the ID {}", id.key_id()),
+            None => format!("the way to unlock with the ID {}", id.key_id()),
+        }
+    }
+}
+
+/// Finds the protector of a volume that a person names by its ID.
 pub(crate) fn find_protector(volume: &Volume, named: &str) -> Result<Guid, CliError> {
-    let wanted = named.trim().trim_matches(['{', '}']).to_uppercase();
-    let protectors = volume.metadata().protectors();
-    let found: Vec<&KeyProtector<'_>> = protectors
-        .iter()
-        .filter(|own| wanted.len() >= 4 && own.id().to_string().starts_with(&wanted))
-        .collect();
-    match found.as_slice() {
-        [only] => Ok(only.id()),
-        [] => {
-            let said = CliError::could_not(format!("the drive has no way to unlock with the ID `{named}`"));
-            Err(list_protectors(&protectors).fold(said, CliError::hint))
-        }
-        _ => {
-            let said = CliError::could_not(format!("`{named}` is the beginning of several IDs"));
-            Err(list_protectors(&protectors).fold(said, CliError::hint))
-        }
-    }
+    Ways::of(volume).find(named)
 }
 
-fn list_protectors<'a>(protectors: &'a [KeyProtector<'_>]) -> impl Iterator<Item = String> + 'a {
-    protectors
-        .iter()
-        .map(|own| format!("{}  {}", own.id(), own.kind()))
-}
-
-/// Names a protector in a sentence.
+/// Names a protector of a volume in a sentence.
 pub(crate) fn name_of(volume: &Volume, id: Guid) -> String {
-    let protectors = volume.metadata().protectors();
-    match protectors.iter().find(|own| own.id() == id) {
-        Some(own) => format!("the {} with the ID {}", own.kind(), id.key_id()),
-        None => format!("the way to unlock with the ID {}", id.key_id()),
-    }
+    Ways::of(volume).name_of(id)
 }
 
 /// Puts a refused change into words, with what can be done.

@@ -8,22 +8,25 @@ use keyhaven_backup::destination::{
     Destination, FileDestination, PdfDestination, PrintDestination, ProvenCopy, SaveContext, SaveError,
     UsbDestination, VaultDestination, folder_for, save_and_prove,
 };
+use keyhaven_backup::drive::Drive;
 use keyhaven_backup::ledger::time_text;
 use keyhaven_backup::paper::Paper;
-use keyhaven_backup::place::{self, Place};
+use keyhaven_backup::place::{self, Place, WindowsPlace};
 use keyhaven_backup::policy;
-use keyhaven_backup::receipt::Receipt;
+use keyhaven_backup::receipt::{ProvenBy, Receipt};
 use keyhaven_backup::text::{self, RenderContext, Style};
 use keyhaven_backup::vault::Encoding;
 use keyhaven_disk::os::Host;
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::{OpenOptions, RecordKey, RecoveryRecord, Volume, unwatched};
+use keyhaven_windows::EncryptableVolume;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CliError, Exit};
 use crate::ledger_file;
 use crate::vault_args::VaultArgs;
+use crate::windows;
 
 /// The arguments by which a verb takes the places where keys are to be saved.
 #[derive(Debug, clap::Args)]
@@ -52,12 +55,21 @@ pub(crate) struct PlaceArgs {
 pub(crate) struct Deposit<'a> {
     /// What the person calls the drive.
     pub(crate) drive_name: &'a str,
-    /// The volume on which every copy is tried.
-    pub(crate) volume: &'a Volume,
+    /// The drive on which every copy is tried.
+    pub(crate) volume: &'a dyn Drive,
     /// The keys.
     pub(crate) records: &'a [RecoveryRecord],
     /// Whether startup keys go to removable drives, too.
     pub(crate) with_startup_keys: bool,
+}
+
+/// What is to be known besides of a drive that Windows has unlocked.
+#[derive(Clone, Copy)]
+pub(crate) struct OnWindows<'a> {
+    /// The drive, to have Windows back it up itself.
+    pub(crate) volume: &'a EncryptableVolume<'a>,
+    /// Whether copies are tried on the drive, or held against what Windows says.
+    pub(crate) proven_by: ProvenBy,
 }
 
 /// What came of saving.
@@ -71,16 +83,40 @@ pub(crate) struct Deposited {
     pub(crate) recovery_keys: Vec<PrintedKey>,
     /// Whether all copies open the drive.
     all_proven: bool,
+    /// Whether Windows was asked to save it, too.
+    asked_windows: bool,
 }
 
 impl Deposited {
+    /// Nothing was to be saved yet.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            receipts: Vec::new(),
+            failures: Vec::new(),
+            recovery_keys: Vec::new(),
+            all_proven: true,
+            asked_windows: false,
+        }
+    }
+
     /// Returns the exit code that says it.
+    ///
+    /// What Windows saves itself proves nothing: it does not count among the copies, but there has to be another.
     pub(crate) fn exit(&self) -> Exit {
+        let has_proven = self.receipts.iter().any(|receipt| receipt.proven);
         match (self.failures.is_empty(), self.all_proven) {
             (false, _) => Exit::CouldNot,
             (true, false) => Exit::No,
+            (true, true) if self.asked_windows && !has_proven => Exit::No,
             (true, true) => Exit::Done,
         }
+    }
+
+    /// Adds a copy that was made in another way.
+    pub(crate) fn add(&mut self, receipt: Receipt, context: &Context) {
+        self.all_proven &= receipt.proven;
+        tell(&receipt, context);
+        self.receipts.push(receipt);
     }
 
     /// Goes on only if every copy is there and opens the drive; `message` says what was not done because of that.
@@ -106,6 +142,24 @@ pub(crate) struct Failure {
     reason: String,
     /// What can be done about it.
     hints: Vec<String>,
+}
+
+impl Failure {
+    /// Makes one of an error, and says it.
+    fn of(place: String, error: &CliError, context: &Context) -> Self {
+        let reason = error.message().to_owned();
+        let hints = error.hints().to_vec();
+        if !context.ui.is_json() {
+            let named = CliError::could_not(format!("{place}: {reason}"));
+            let named = hints.iter().fold(named, |error, hint| error.hint(hint.as_str()));
+            context.ui.error(&named);
+        }
+        Self {
+            place,
+            reason,
+            hints,
+        }
+    }
 }
 
 /// A key that is output.
@@ -134,6 +188,28 @@ impl PlaceArgs {
         places: &[Place],
         context: &Context,
     ) -> Result<Deposited, CliError> {
+        self.save_of(deposit, None, places, context)
+    }
+
+    /// Does the same with the keys of a drive that Windows has unlocked.
+    pub(crate) fn save_on_windows(
+        &self,
+        deposit: &Deposit<'_>,
+        windows: OnWindows<'_>,
+        places: &[Place],
+        context: &Context,
+    ) -> Result<Deposited, CliError> {
+        self.save_of(deposit, Some(windows), places, context)
+    }
+
+    fn save_of(
+        &self,
+        deposit: &Deposit<'_>,
+        windows: Option<OnWindows<'_>>,
+        places: &[Place],
+        context: &Context,
+    ) -> Result<Deposited, CliError> {
+        let proven_by = windows.map_or(ProvenBy::Drive, |windows| windows.proven_by);
         let now = Timestamp::now();
         let save = SaveContext {
             drive: drive_label(deposit),
@@ -141,20 +217,20 @@ impl PlaceArgs {
             saved_at: FileTime::from_timestamp(now),
         };
         let (volume, records) = (deposit.volume, deposit.records);
-        let mut answer = Deposited {
-            receipts: Vec::new(),
-            failures: Vec::new(),
-            recovery_keys: Vec::new(),
-            all_proven: true,
-        };
+        let mut answer = Deposited::nothing();
         for place in places {
             context.interrupt.check()?;
             if *place == Place::Stdout {
-                answer.all_proven &= self.print(records, &save, volume, &mut answer, context)?;
+                answer.all_proven &= self.print(deposit, &save, proven_by, &mut answer, context)?;
                 continue;
             }
             let name = name_of(place);
             context.ui.detail(&format!("saving to {name}"));
+            if let Place::Windows(which) = place {
+                let asked = ask_windows(*which, records, windows, now);
+                note_windows(&name, asked, deposit, now, &mut answer, context);
+                continue;
+            }
             let destination = self.destination(place, deposit.with_startup_keys, context);
             let saved = destination.and_then(|destination| {
                 save_and_prove(&*destination, records, volume, &save)
@@ -165,31 +241,23 @@ impl PlaceArgs {
                     answer.all_proven &= copies.iter().all(ProvenCopy::is_proven);
                     note(&copies, deposit, now, context);
                     for copy in copies {
-                        let receipt = receipt(copy, now);
+                        let receipt = receipt(copy, proven_by, now);
                         tell(&receipt, context);
                         answer.receipts.push(receipt);
                     }
                 }
                 Err(error) if error.exit() == Exit::Stopped => return Err(error),
-                Err(error) => {
-                    let reason = error.message().to_owned();
-                    let hints = error.hints().to_vec();
-                    if !context.ui.is_json() {
-                        let named = CliError::could_not(format!("{name}: {reason}"));
-                        let named = hints.iter().fold(named, |error, hint| error.hint(hint.as_str()));
-                        context.ui.error(&named);
-                    }
-                    answer.failures.push(Failure {
-                        place: name,
-                        reason,
-                        hints,
-                    });
-                }
+                Err(error) => answer.failures.push(Failure::of(name, &error, context)),
             }
         }
         let is_kept = answer.receipts.iter().any(|receipt| receipt.place != "stdout");
         if !context.ui.is_json() && answer.exit() == Exit::Done && is_kept {
-            context.ui.say("Every copy was read back and opens the drive.");
+            context.ui.say(match proven_by {
+                ProvenBy::Drive => "Every copy was read back and opens the drive.",
+                ProvenBy::Windows => {
+                    "Every copy was read back, and has the key that Windows says opens the drive."
+                }
+            });
         }
         Ok(answer)
     }
@@ -197,9 +265,9 @@ impl PlaceArgs {
     /// Prints the keys themselves: the one place where they are output. Returns whether all of them open the drive.
     fn print(
         &self,
-        records: &[RecoveryRecord],
+        deposit: &Deposit<'_>,
         save: &SaveContext,
-        volume: &Volume,
+        proven_by: ProvenBy,
         answer: &mut Deposited,
         context: &Context,
     ) -> Result<bool, CliError> {
@@ -208,7 +276,7 @@ impl PlaceArgs {
             saved_on: save.saved_on.clone(),
         };
         let (mut is_first, mut all_proven) = (true, true);
-        for record in records {
+        for record in deposit.records {
             let RecordKey::RecoveryPassword(key) = &record.key else {
                 continue;
             };
@@ -217,7 +285,10 @@ impl PlaceArgs {
                     |error| CliError::could_not("the drive's recovery key is damaged").because(&error),
                 )?,
             );
-            let proven = volume.prove_protector(&credential, record.protector_id).is_ok();
+            let proven = deposit
+                .volume
+                .try_key(&credential, Some(record.protector_id))
+                .is_ok();
             if !proven {
                 all_proven = false;
                 context.ui.warn(&format!(
@@ -232,6 +303,7 @@ impl PlaceArgs {
                 protector_id: record.protector_id,
                 saved_at: Timestamp::now(),
                 proven,
+                proven_by: proven.then_some(proven_by),
                 already_saved: false,
                 note: None,
             });
@@ -306,6 +378,7 @@ impl PlaceArgs {
         if self.force_place {
             return Ok(());
         }
+        let is_bitlocker = |path: &Path| is_bitlocker(path) || windows::is_encrypted(path);
         policy::check(&folder, drive, &Host::system(), &is_bitlocker).map_err(|refusal| {
             CliError::could_not(refusal.to_string()).hint(
                 "choose another folder, a removable drive or paper; `--force-place` saves there all the same",
@@ -324,6 +397,70 @@ fn is_bitlocker(path: &Path) -> bool {
     keyhaven_disk::open(path).is_ok_and(|device| Volume::open(device, &options, &mut unwatched).is_ok())
 }
 
+/// Has Windows save the recovery keys itself; a receipt for each, none of them proven.
+fn ask_windows(
+    which: WindowsPlace,
+    records: &[RecoveryRecord],
+    windows: Option<OnWindows<'_>>,
+    now: Timestamp,
+) -> Result<Vec<Receipt>, CliError> {
+    let Some(windows) = windows else {
+        return Err(CliError::could_not(
+            "only the Windows that has unlocked a drive can save its key there",
+        )
+        .hint("on that computer, name the drive by its letter: `keyhaven backup C:`"));
+    };
+    let recovery_keys = records
+        .iter()
+        .filter(|record| matches!(record.key, RecordKey::RecoveryPassword(_)));
+    recovery_keys
+        .map(|record| {
+            let note = windows::hand_over(windows.volume, which, record.protector_id)?;
+            Ok(Receipt {
+                place: name_of(&Place::Windows(which)),
+                path: None,
+                protector_id: record.protector_id,
+                saved_at: time_text(now).parse().unwrap_or(now),
+                proven: false,
+                proven_by: None,
+                already_saved: false,
+                note: Some(note.to_owned()),
+            })
+        })
+        .collect()
+}
+
+/// Notes and says what Windows made of it.
+fn note_windows(
+    name: &str,
+    asked: Result<Vec<Receipt>, CliError>,
+    deposit: &Deposit<'_>,
+    now: Timestamp,
+    answer: &mut Deposited,
+    context: &Context,
+) {
+    match asked {
+        Ok(receipts) => {
+            let copy = |receipt: &Receipt| ledger_file::Copy {
+                protector_id: receipt.protector_id,
+                place: name,
+                path: None,
+                proven: false,
+            };
+            let copies: Vec<_> = receipts.iter().map(copy).collect();
+            ledger_file::note(deposit.volume, deposit.drive_name, &copies, now, context);
+            for receipt in receipts {
+                tell(&receipt, context);
+                answer.receipts.push(receipt);
+            }
+            answer.asked_windows = true;
+        }
+        Err(error) => answer
+            .failures
+            .push(Failure::of(name.to_owned(), &error, context)),
+    }
+}
+
 fn note(copies: &[ProvenCopy], deposit: &Deposit<'_>, now: Timestamp, context: &Context) {
     let copies: Vec<_> = copies
         .iter()
@@ -339,10 +476,8 @@ fn note(copies: &[ProvenCopy], deposit: &Deposit<'_>, now: Timestamp, context: &
 
 /// Returns what a copy calls the drive: what Windows called it, and what it is called here.
 fn drive_label(deposit: &Deposit<'_>) -> String {
-    match deposit.volume.metadata().description() {
-        Some(description) => description,
-        None => deposit.drive_name.to_owned(),
-    }
+    let description = deposit.records.first().and_then(|record| record.description.clone());
+    description.unwrap_or_else(|| deposit.drive_name.to_owned())
 }
 
 fn parse(text: &str) -> Result<Place, CliError> {
@@ -358,7 +493,11 @@ fn parse(text: &str) -> Result<Place, CliError> {
 
 /// Lists the forms of places.
 pub(crate) fn known_places() -> String {
-    let forms: Vec<&str> = place::ALL.iter().map(|kind| kind.form).collect();
+    let forms: Vec<&str> = place::ALL
+        .iter()
+        .map(|kind| kind.form)
+        .filter(|form| windows::is_here() || !form.starts_with("windows:"))
+        .collect();
     format!("`--to` with one of {}", forms.join(", "))
 }
 
@@ -382,11 +521,12 @@ fn name_of(place: &Place) -> String {
         Place::Usb(Some(mount)) => path("usb", mount),
         Place::Print(None) => "print".to_owned(),
         Place::Print(Some(printer)) => format!("print:{printer}"),
+        Place::Windows(which) => format!("windows:{}", which.name()),
         _ => "stdout".to_owned(),
     }
 }
 
-fn receipt(copy: ProvenCopy, now: Timestamp) -> Receipt {
+fn receipt(copy: ProvenCopy, proven_by: ProvenBy, now: Timestamp) -> Receipt {
     let proven = copy.is_proven();
     Receipt {
         place: copy.place,
@@ -394,6 +534,7 @@ fn receipt(copy: ProvenCopy, now: Timestamp) -> Receipt {
         protector_id: copy.saved.protector_id,
         saved_at: time_text(now).parse().unwrap_or(now),
         proven,
+        proven_by: proven.then_some(proven_by),
         already_saved: copy.saved.already_there,
         note: copy.problem.or(copy.saved.note),
     }
@@ -405,9 +546,11 @@ fn tell(receipt: &Receipt, context: &Context) {
     }
     let key_id = receipt.protector_id.key_id();
     let place = receipt.path.as_ref().unwrap_or(&receipt.place);
+    let by_windows = receipt.path.is_none() && receipt.place.starts_with("windows:");
     let done = match (receipt.proven, receipt.already_saved) {
         (true, true) => "already saved, proven",
         (true, false) => "saved and proven",
+        (false, _) if by_windows => "handed to Windows, not proven",
         (false, _) => "SAVED, NOT PROVEN",
     };
     context.ui.say(&format!("{done}: key ID {key_id}, {place}"));

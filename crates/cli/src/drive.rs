@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::drive_name::{DriveName, Part};
 use crate::error::CliError;
 use crate::medium::{self, Medium};
+use crate::windows::Computer;
 
 /// The arguments by which a verb takes a drive.
 #[derive(Debug, clap::Args)]
@@ -110,12 +111,12 @@ impl DriveArgs {
     /// It cannot be opened or is not BitLocker (and then what it is), it has several BitLocker partitions and nobody to
     /// ask, or its metadata are of no use.
     pub(crate) fn open(&self, context: &Context) -> Result<Drive, CliError> {
-        self.open_with(&self.metadata, Medium::open, context)
+        self.open_with(&self.metadata, Medium::open, true, context)
     }
 
     /// Finds the volume as [`open`](Self::open) does, and keeps everybody else from writing it.
     pub(crate) fn open_writable(&self, context: &Context) -> Result<Drive, CliError> {
-        self.open_with(&self.metadata, Medium::open_writable, context)
+        self.open_with(&self.metadata, Medium::open_writable, false, context)
     }
 
     /// Finds the volume only to be looked at: wrong checksums are said and do not stand in the way.
@@ -124,7 +125,7 @@ impl DriveArgs {
             ignore_checksums: true,
             ..self.metadata.clone()
         };
-        self.open_with(&lenient, Medium::open, context)
+        self.open_with(&lenient, Medium::open, true, context)
     }
 
     /// Finds the device or partition itself, whatever is on it, and what to call it.
@@ -157,6 +158,7 @@ impl DriveArgs {
         &self,
         metadata: &MetadataArgs,
         open: OpenMedium,
+        is_only_read: bool,
         context: &Context,
     ) -> Result<Drive, CliError> {
         let opening = Opening {
@@ -166,6 +168,10 @@ impl DriveArgs {
         };
         let DriveName { path, part } = DriveName::of(&self.drive);
         let drive = match part {
+            Part::Any if is_only_read => match self.under_windows(context)? {
+                Some((name, medium)) => opening.volume(name, medium, false)?,
+                None => opening.device(&path)?,
+            },
             Part::Any => opening.device(&path)?,
             Part::Number(number) => opening.partition(&path, number)?,
             Part::At { start, len_bytes } => {
@@ -175,6 +181,26 @@ impl DriveArgs {
         };
         report_damage(&drive, context);
         Ok(drive)
+    }
+
+    /// Finds what lies under a drive that Windows knows by this name: through the name itself an unlocked drive reads as
+    /// if it had never been encrypted.
+    fn under_windows(&self, context: &Context) -> Result<Option<(String, Medium)>, CliError> {
+        let Some(computer) = Computer::this() else {
+            return Ok(None);
+        };
+        let Some(volume) = computer.volume(&self.drive, context)? else {
+            return Ok(None);
+        };
+        if volume.volume_id().is_none() {
+            return Ok(None);
+        }
+        let medium = computer.device_under(&volume).map(|device| Medium {
+            device,
+            writable: None,
+            container: None,
+        });
+        Ok(medium.map(|medium| (volume.name().to_owned(), medium)))
     }
 }
 

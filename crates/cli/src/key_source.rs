@@ -8,7 +8,7 @@ use keyhaven_backup::found::{FoundContent, FoundKey};
 use keyhaven_backup::reading::ReadPlaceError;
 use keyhaven_backup::{reading, text};
 use keyhaven_fve::keys::{ExternalKey, MistypedRecoveryPassword, RecoveryPassword};
-use keyhaven_fve::{Credential, Guid, KeyPackage, ProtectorKind, Volume};
+use keyhaven_fve::{Credential, Guid, KeyPackage};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
@@ -21,10 +21,10 @@ const NAMED_AFTER_ITS_ID: &str = "a startup key file is named after its ID, whic
 
 /// Reads a recovery key from a SOURCE: 48 digits, or anything that has some in it.
 ///
-/// Where it holds several keys, that whose ID is on the drive is taken.
+/// Where it holds several keys, that whose ID is among the drive's is taken.
 pub(crate) fn recovery_key(
     source: &SecretSource,
-    volume: &Volume,
+    ours: &[Guid],
     context: &Context,
 ) -> Result<RecoveryPassword, CliError> {
     let (found, place) = match source {
@@ -60,17 +60,10 @@ pub(crate) fn recovery_key(
             }
         }
     };
-    choose(found, volume, &place)
+    choose(found, ours, &place)
 }
 
-fn choose(found: Vec<FoundKey>, volume: &Volume, place: &str) -> Result<RecoveryPassword, CliError> {
-    let ours: Vec<_> = volume
-        .metadata()
-        .protectors()
-        .iter()
-        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
-        .map(|protector| protector.id())
-        .collect();
+fn choose(found: Vec<FoundKey>, ours: &[Guid], place: &str) -> Result<RecoveryPassword, CliError> {
     let mut keys = Vec::new();
     let mut damaged = None;
     for key in found {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use keyhaven_backup::drive::Drive;
 use keyhaven_backup::ledger::{Entry, Ledger, time_text};
-use keyhaven_fve::{Guid, ProtectorKind, Volume};
+use keyhaven_fve::{Guid, ProtectorKind};
 
 use crate::context::Context;
 
@@ -47,8 +48,14 @@ pub(crate) struct Copy<'a> {
     pub(crate) proven: bool,
 }
 
-/// Notes copies of a volume's keys. That it could not be done is said; the copies are fine all the same.
-pub(crate) fn note(volume: &Volume, drive: &str, copies: &[Copy<'_>], now: Timestamp, context: &Context) {
+/// Notes copies of a drive's keys. That it could not be done is said; the copies are fine all the same.
+pub(crate) fn note(
+    volume: &dyn Drive,
+    drive: &str,
+    copies: &[Copy<'_>],
+    now: Timestamp,
+    context: &Context,
+) {
     if copies.is_empty() {
         return;
     }
@@ -60,7 +67,7 @@ pub(crate) fn note(volume: &Volume, drive: &str, copies: &[Copy<'_>], now: Times
     };
     let now = time_text(now);
     let entry = |copy: &Copy<'_>| Entry {
-        volume_id: volume.metadata().volume_id().to_string(),
+        volume_id: volume.volume_id().to_string(),
         protector_id: copy.protector_id.to_string(),
         kind: kind_of(volume, copy.protector_id).json_name(),
         place: copy.place.to_owned(),
@@ -87,12 +94,10 @@ fn tell_set_aside(aside: &Path, context: &Context) {
     ));
 }
 
-fn kind_of(volume: &Volume, id: Guid) -> ProtectorKind {
-    let protectors = volume.metadata().protectors();
-    protectors
-        .iter()
-        .find(|protector| protector.id() == id)
-        .map_or(ProtectorKind::RecoveryPassword, |p| p.kind())
+fn kind_of(volume: &dyn Drive, id: Guid) -> ProtectorKind {
+    let protectors = volume.protectors();
+    let own = protectors.into_iter().find(|(own, _)| *own == id);
+    own.map_or(ProtectorKind::RecoveryPassword, |(_, kind)| kind)
 }
 
 fn absolute(path: &Path) -> PathBuf {

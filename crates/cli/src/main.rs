@@ -45,6 +45,7 @@ mod ui;
 mod unclean;
 mod unlocking;
 mod vault_args;
+mod windows;
 
 use std::process::ExitCode;
 

@@ -96,6 +96,19 @@ impl Ui {
         self.talk(&format!("warning: {text}"));
     }
 
+    /// Returns whether `-v` was given.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.options.verbose > 0
+    }
+
+    /// Says why something was left out that does not keep the rest from being done, with what can be done about it.
+    pub(crate) fn warn_of(&self, error: &CliError) {
+        self.warn(error.message());
+        for hint in error.hints() {
+            self.say(&format!("hint: {hint}"));
+        }
+    }
+
     /// Says something that only `-v` asks for.
     pub(crate) fn detail(&self, text: &str) {
         if self.options.verbose > 0 && !self.options.quiet {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use keyhaven_backup::drive::Drive;
 use keyhaven_crypto::{Secret, SecretBytes, SecretText};
 use keyhaven_fve::keys::{ExternalKey, Password, RecoveryPassword, VolumeMasterKey};
 use keyhaven_fve::{Credential, Guid, KeyPackage, ProtectorKind, UnlockError, Unlocked, Volume};
@@ -136,10 +137,11 @@ impl UnlockArgs {
         }
         let mut attempts_left = if self.is_asked_for(suspended) { ATTEMPTS } else { 1 };
         loop {
-            let (credential, what) = match self.credential(volume, context)? {
+            let protectors = Drive::protectors(volume);
+            let (credential, what) = match self.credential(&protectors, context)? {
                 Some(given) => given,
                 None if suspended => (Credential::ClearKey, "the open key"),
-                None => ask(volume, context)?,
+                None => ask(&protectors, context)?,
             };
             let error = match volume.unlock(&credential) {
                 Ok(unlocked) => return Ok(unlocked),
@@ -210,7 +212,7 @@ impl UnlockArgs {
     ) -> Result<Option<Guid>, CliError> {
         let mut attempts_left = if self.is_asked_for(true) { ATTEMPTS } else { 1 };
         loop {
-            let Some((credential, what)) = self.credential(volume, context)? else {
+            let Some((credential, what)) = self.credential(&Drive::protectors(volume), context)? else {
                 return Ok(None);
             };
             let error = match volume.prove(&credential) {
@@ -226,16 +228,31 @@ impl UnlockArgs {
         }
     }
 
+    /// Returns what the options give, or what the person answers, for a drive with these key protectors that another
+    /// program unlocks; and its name for messages.
+    pub(crate) fn credential_or_ask(
+        &self,
+        protectors: &[(Guid, ProtectorKind)],
+        context: &Context,
+    ) -> Result<(Credential, &'static str), CliError> {
+        match self.credential(protectors, context)? {
+            Some(given) => Ok(given),
+            None => ask(protectors, context),
+        }
+    }
+
     /// Returns the credential that the options give, and its name for messages.
     fn credential(
         &self,
-        volume: &Volume,
+        protectors: &[(Guid, ProtectorKind)],
         context: &Context,
     ) -> Result<Option<(Credential, &'static str)>, CliError> {
         if let Some(source) = &self.recovery_key {
             let key = match source_of(source)? {
-                Some(source) => key_source::recovery_key(&source, volume, context)?,
-                None => ask_recovery_key(volume, context)?,
+                Some(source) => {
+                    key_source::recovery_key(&source, &recovery_keys_among(protectors), context)?
+                }
+                None => ask_recovery_key(protectors, context)?,
             };
             return Ok(Some((Credential::RecoveryPassword(key), "the recovery key")));
         }
@@ -283,13 +300,20 @@ fn source_of(value: &Option<OsString>) -> Result<Option<SecretSource>, CliError>
     value.as_deref().map(secret_source::required).transpose()
 }
 
-fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPassword, CliError> {
-    let ids: Vec<String> = volume
-        .metadata()
-        .protectors()
+fn recovery_keys_among(protectors: &[(Guid, ProtectorKind)]) -> Vec<Guid> {
+    let with_digits = protectors
         .iter()
-        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
-        .map(|protector| protector.id().key_id())
+        .filter(|(_, kind)| *kind == ProtectorKind::RecoveryPassword);
+    with_digits.map(|(id, _)| *id).collect()
+}
+
+fn ask_recovery_key(
+    protectors: &[(Guid, ProtectorKind)],
+    context: &Context,
+) -> Result<RecoveryPassword, CliError> {
+    let ids: Vec<String> = recovery_keys_among(protectors)
+        .into_iter()
+        .map(Guid::key_id)
         .collect();
     if !ids.is_empty() {
         context.ui.say(&format!(
@@ -301,15 +325,13 @@ fn ask_recovery_key(volume: &Volume, context: &Context) -> Result<RecoveryPasswo
 }
 
 /// Lets the protectors on the drive decide what is asked.
-fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str), CliError> {
-    let options = advice::options_for(volume);
+fn ask(
+    protectors: &[(Guid, ProtectorKind)],
+    context: &Context,
+) -> Result<(Credential, &'static str), CliError> {
+    let options = advice::options_among(protectors);
     if options.is_empty() {
-        let present: Vec<ProtectorKind> = volume
-            .metadata()
-            .protectors()
-            .iter()
-            .map(|own| own.kind())
-            .collect();
+        let present: Vec<ProtectorKind> = protectors.iter().map(|(_, kind)| *kind).collect();
         return Err(CliError::no("the drive cannot be unlocked here").hint(advice::no_way_in(&present)));
     }
     if !context.ui.is_interactive() {
@@ -326,10 +348,9 @@ fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str),
         ),
         (ProtectorKind::StartupKey, "With a startup key file (.BEK)"),
     ];
-    let protectors = volume.metadata().protectors();
     let present: Vec<_> = kinds
         .iter()
-        .filter(|(kind, _)| protectors.iter().any(|protector| protector.kind() == *kind))
+        .filter(|(kind, _)| protectors.iter().any(|(_, own)| own == kind))
         .collect();
     let choice = match present.as_slice() {
         [_] => 0,
@@ -342,7 +363,7 @@ fn ask(volume: &Volume, context: &Context) -> Result<(Credential, &'static str),
     };
     match present.get(choice).map(|(kind, _)| *kind) {
         Some(ProtectorKind::RecoveryPassword) => Ok((
-            Credential::RecoveryPassword(ask_recovery_key(volume, context)?),
+            Credential::RecoveryPassword(ask_recovery_key(protectors, context)?),
             "the recovery key",
         )),
         Some(ProtectorKind::StartupKey) => {

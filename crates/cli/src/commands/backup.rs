@@ -1,5 +1,6 @@
 //! `keyhaven backup`: saves the recovery key of a drive and proves each copy.
 
+mod on_windows;
 mod wizard;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use crate::drive::{Drive, DriveArgs, MetadataArgs};
 use crate::error::{CliError, Exit};
 use crate::packaging::{self, SavedPackage};
 use crate::unlocking::UnlockArgs;
+use crate::windows::Computer;
 
 pub(super) const VERB: Verb = Verb::of::<Backup>();
 
@@ -31,6 +33,9 @@ pub(super) const VERB: Verb = Verb::of::<Backup>();
 /// PLACE is file:PATH (a text file as Windows writes it; a folder, or a file name), usb or usb:MOUNTPOINT (a removable
 /// drive), pdf:PATH (a page to print), print or print:PRINTER, vault:PATH (an encrypted file that the `age` tool opens),
 /// or stdout. Without a place, at a terminal, you are asked.
+///
+/// On Windows, a drive that is unlocked needs no key: Windows is asked. Without DRIVE all of them are saved at once, and
+/// windows:account, windows:entra and windows:ad have Windows save a key itself, which proves nothing.
 #[derive(Parser)]
 #[command(name = "backup")]
 struct Backup {
@@ -45,6 +50,10 @@ struct Backup {
     /// Save the key package beside each file with a key, too: it opens the drive when its metadata are destroyed
     #[arg(long)]
     key_package: bool,
+
+    /// Add a recovery key to drives that have none, without asking; only Windows does that here
+    #[arg(long)]
+    add_recovery_key: bool,
 
     #[command(flatten)]
     places: PlaceArgs,
@@ -70,6 +79,9 @@ struct Answer {
     /// Only with `--key-package`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     key_packages: Vec<SavedPackage>,
+    /// In what Windows and the medium differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differences: Vec<String>,
 }
 
 impl Run for Backup {
@@ -77,6 +89,12 @@ impl Run for Backup {
         let is_wizard = self.places.places.is_empty();
         if is_wizard && (!context.ui.is_interactive() || context.ui.is_json()) {
             return Err(CliError::could_not("no place to save the key to was given").hint(known_places()));
+        }
+        let computer = Computer::this();
+        if let Some(computer) = &computer
+            && let Some(exit) = self.on_windows(computer, context)?
+        {
+            return Ok(exit);
         }
         let drive_name = match self.drive.take() {
             Some(drive) => drive,
@@ -100,7 +118,7 @@ impl Run for Backup {
         has_recovery_key(&drive, self.save_startup_key)?;
 
         if is_wizard {
-            wizard::say_hello(context, &drive);
+            wizard::say_hello(context, &drive.name);
         }
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
         let records = drive.volume.records(&unlocked);
@@ -115,7 +133,7 @@ impl Run for Backup {
             .hint("its metadata may be damaged: see `keyhaven info`"));
         }
         if is_wizard {
-            places = wizard::choose_places(context, &drive, &mut |place| {
+            places = wizard::choose_places(context, &drive.name, &[], &mut |place| {
                 self.places.check(place, &drive_path, context)
             })?;
         }
@@ -157,6 +175,7 @@ impl Backup {
                 failures: deposited.failures,
                 recovery_keys: deposited.recovery_keys,
                 key_packages,
+                differences: Vec::new(),
             })?;
         }
         Ok(exit)

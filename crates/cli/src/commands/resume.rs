@@ -10,6 +10,7 @@ use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
 use crate::randomness;
 use crate::unlocking::UnlockArgs;
+use crate::windows::{self, Computer, Live, State};
 
 pub(super) const VERB: Verb = Verb::of::<Resume>();
 
@@ -36,6 +37,12 @@ struct Resume {
 
 impl Run for Resume {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let computer = Computer::this();
+        if let Some(live) = windows::drive(computer.as_ref(), &self.drive.drive, context)?
+            && !(live.told.is_locked() && self.unlock.is_given())
+        {
+            return self.on_windows(&live, context);
+        }
         let drive = self.change.open(&self.drive, context)?;
         if !drive.volume.metadata().is_suspended() {
             context.ui.say("Protection is not suspended.");
@@ -58,6 +65,34 @@ impl Run for Resume {
         }
         changing::commit(&drive, edit, context)?;
         context.ui.say("Protection is on again.");
+        Ok(Exit::Done)
+    }
+}
+
+impl Resume {
+    /// Has Windows resume it.
+    fn on_windows(&self, live: &Live<'_>, context: &Context) -> Result<Exit, CliError> {
+        live.check_unlocked()?;
+        if self.new_master_key {
+            return Err(CliError::could_not(
+                "Windows does not put another master key in the place of a drive's, and it has this one unlocked",
+            )
+            .hint("leave out `--new-master-key`"));
+        }
+        if !matches!(live.told.state, State::Suspended { .. }) {
+            context.ui.say("Protection is not suspended.");
+            return Ok(Exit::Done);
+        }
+        let step = "take away the key that lies open".to_owned();
+        if !self.change.agree(live.name(), &[step], context)? {
+            return Ok(Exit::Done);
+        }
+        live.volume
+            .enable_key_protectors()
+            .map_err(|error| windows::refusal(&error))?;
+        context
+            .ui
+            .say(&format!("Protection of {} is on again.", live.name()));
         Ok(Exit::Done)
     }
 }

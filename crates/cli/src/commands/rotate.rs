@@ -1,6 +1,7 @@
 //! `keyhaven rotate`: a new recovery key, saved and proven, and then the old one removed.
 
 mod note;
+mod on_windows;
 
 use clap::Parser;
 use jiff::Timestamp;
@@ -13,13 +14,14 @@ use keyhaven_fve::{Guid, ProtectorKind, RecoveryRecord, Unlocked, Volume};
 use serde::Serialize;
 
 use super::{Run, Verb};
-use crate::changing::{self, ChangeArgs};
+use crate::changing::{self, ChangeArgs, Ways};
 use crate::context::Context;
 use crate::depositing::{Deposit, PlaceArgs, known_places};
 use crate::drive::{Drive, DriveArgs};
 use crate::error::{CliError, Exit};
 use crate::randomness;
 use crate::unlocking::UnlockArgs;
+use crate::windows::{self, Computer};
 
 use note::Note;
 
@@ -77,6 +79,25 @@ struct Plan {
     old: Vec<Guid>,
 }
 
+/// The keys of a drive, to choose among.
+struct Keys {
+    recovery_keys: Vec<Guid>,
+    ways: Ways,
+}
+
+impl Keys {
+    fn of(volume: &Volume) -> Self {
+        let protectors = volume.metadata().protectors();
+        let recovery_keys = protectors
+            .iter()
+            .filter(|own| own.kind() == ProtectorKind::RecoveryPassword);
+        Self {
+            recovery_keys: recovery_keys.map(|own| own.id()).collect(),
+            ways: Ways::of(volume),
+        }
+    }
+}
+
 impl Run for Rotate {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         let places = self.places.parse()?;
@@ -86,18 +107,29 @@ impl Run for Rotate {
                     .hint(known_places()),
             );
         }
+        let computer = Computer::this();
+        if let Some(live) = windows::drive(computer.as_ref(), &self.drive.drive, context)?
+            && let Some(computer) = &computer
+            && !(live.told.is_locked() && self.unlock.is_given())
+        {
+            return self.on_windows(live, computer, &places, context);
+        }
         let drive = self.change.open(&self.drive, context)?;
         for place in &places {
             self.places.check(place, &self.drive.path(), context)?;
         }
-        let note = Note::of(&drive.volume);
-        let plan = self.plan(&drive.volume, note.read(context).as_ref())?;
+        let note = Note::of(drive.volume.metadata().volume_id());
+        let plan = self.plan(&Keys::of(&drive.volume), note.read(context).as_ref())?;
         let unlocked = self.unlock.unlock(&drive.volume, context)?;
         // What cannot be done in the end is told before anything is.
         self.finish(&drive.volume, &unlocked, &plan)?;
         if !self
             .change
-            .agree(&drive.name, &self.steps(&drive.volume, &plan), context)?
+            .agree(
+                &drive.name,
+                &self.steps(&Ways::of(&drive.volume), &plan),
+                context,
+            )?
         {
             return Ok(Exit::Done);
         }
@@ -178,13 +210,8 @@ impl Run for Rotate {
 
 impl Rotate {
     /// Decides which key is the new one and which are old.
-    fn plan(&self, volume: &Volume, interrupted: Option<&note::Interrupted>) -> Result<Plan, CliError> {
-        let protectors = volume.metadata().protectors();
-        let present: Vec<Guid> = protectors
-            .iter()
-            .filter(|own| own.kind() == ProtectorKind::RecoveryPassword)
-            .map(|own| own.id())
-            .collect();
+    fn plan(&self, keys: &Keys, interrupted: Option<&note::Interrupted>) -> Result<Plan, CliError> {
+        let present = &keys.recovery_keys;
         let is_new = |named: &String| {
             interrupted.is_some_and(|note| note.new.to_string().starts_with(&named.to_uppercase()))
         };
@@ -198,11 +225,11 @@ impl Rotate {
         }
         let old = match (&self.replace, present.as_slice()) {
             (Some(named), _) => {
-                let id = changing::find_protector(volume, named)?;
+                let id = keys.ways.find(named)?;
                 if !present.contains(&id) {
                     return Err(CliError::could_not(format!(
                         "{} is no recovery key",
-                        changing::name_of(volume, id)
+                        keys.ways.name_of(id)
                     ))
                     .hint("`keyhaven protector remove` removes other ways to unlock"));
                 }
@@ -256,7 +283,7 @@ impl Rotate {
         }
     }
 
-    fn steps(&self, volume: &Volume, plan: &Plan) -> Vec<String> {
+    fn steps(&self, ways: &Ways, plan: &Plan) -> Vec<String> {
         let mut steps = Vec::new();
         let to = self.places.places.join(", ");
         match plan.new {
@@ -268,7 +295,7 @@ impl Rotate {
         }
         steps.push(format!("save it to {to}, and prove each copy"));
         for id in &plan.old {
-            steps.push(format!("then remove {}", changing::name_of(volume, *id)));
+            steps.push(format!("then remove {}", ways.name_of(*id)));
         }
         if self.new_master_key {
             steps.push("put another master key in the place of the present one".to_owned());

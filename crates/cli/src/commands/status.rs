@@ -1,16 +1,19 @@
 //! `keyhaven status`: where proven copies of each recovery key are, and which are stale or missing.
 
+mod on_windows;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Parser;
 use jiff::Timestamp;
+use keyhaven_backup::drive::Drive as Opens;
 use keyhaven_backup::ledger::Entry;
 use keyhaven_backup::reading::{self, ReadPlaceError};
 use keyhaven_backup::verdict::{Effort, Verdict, judge};
 use keyhaven_disk::os::Host;
-use keyhaven_fve::{BackupHint, OpenOptions, ProtectorKind, Volume};
+use keyhaven_fve::{BackupHint, Guid, OpenOptions, ProtectorKind, Volume};
 use serde::Serialize;
 
 use super::{Run, Verb};
@@ -20,6 +23,7 @@ use crate::elevation;
 use crate::error::{CliError, Exit};
 use crate::ledger_file;
 use crate::vault_args::VaultArgs;
+use crate::windows::{BackupNote, Computer};
 
 pub(super) const VERB: Verb = Verb::of::<Status>();
 
@@ -29,6 +33,9 @@ pub(super) const VERB: Verb = Verb::of::<Status>();
 /// What Windows itself noted on the drive is shown, too. Without a drive: all drives of this computer that can be read,
 /// and all others that copies were noted for. The exit code is 0 if every recovery key has a copy that opens its drive,
 /// and no encrypted drive is without one.
+///
+/// On Windows, what it remembers of its own backups is shown beside that, and with `-v` what its event log says; neither
+/// is trusted.
 #[derive(Parser)]
 #[command(name = "status")]
 struct Status {
@@ -58,6 +65,12 @@ struct DriveStatus {
     /// Whether it can be locked; `null` where it is not there.
     encrypted: Option<bool>,
     keys: Vec<KeyStatus>,
+    /// What Windows says of it: `on`, `locked`, `suspended`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protection: Option<&'static str>,
+    /// What the event log says, newest first; only with `-v`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -69,6 +82,24 @@ struct KeyStatus {
     copies: Vec<CopyStatus>,
     /// When Windows noted that it saved the key, and where.
     backup_hints: Vec<String>,
+    /// Where Windows remembers to have saved it, if it is asked and says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    windows_backups: Option<Vec<BackupNote>>,
+}
+
+/// A drive whose keys are looked for.
+struct Subject<'a> {
+    /// What the person calls it.
+    name: &'a str,
+    /// What copies are tried on.
+    opens: &'a dyn Opens,
+    /// Whether there is anything to try them on: not for a locked drive that cannot be read.
+    can_be_tried: bool,
+    encrypted: bool,
+    /// What is noted on the drive about backups of a key.
+    hints: &'a dyn Fn(Guid) -> Vec<String>,
+    /// What Windows remembers of them.
+    windows_backups: &'a dyn Fn(Guid) -> Option<Vec<BackupNote>>,
 }
 
 #[derive(Serialize)]
@@ -83,28 +114,7 @@ struct CopyStatus {
 
 impl Run for Status {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let entries = ledger_file::entries(context);
-        let drives: Vec<Drive> = if self.drives.is_empty() {
-            drives_of_this_computer(context)
-        } else {
-            let open = |drive: &OsString| {
-                DriveArgs {
-                    drive: drive.clone(),
-                    metadata: self.metadata.clone(),
-                }
-                .open(context)
-            };
-            self.drives.iter().map(open).collect::<Result<_, _>>()?
-        };
-        let mut secrets = self.vault.secrets(context)?;
-        let mut statuses = Vec::new();
-        for drive in &drives {
-            context.interrupt.check()?;
-            statuses.push(of_drive(drive, &entries, &mut secrets, context));
-        }
-        if self.drives.is_empty() {
-            statuses.extend(absent(&entries, &statuses));
-        }
+        let statuses = self.statuses(context)?;
         if statuses.is_empty() {
             if context.ui.is_json() {
                 context.ui.json(&Answer { drives: statuses })?;
@@ -126,6 +136,67 @@ impl Run for Status {
         }
         Ok(if is_safe { Exit::Done } else { Exit::No })
     }
+}
+
+impl Status {
+    fn statuses(&self, context: &Context) -> Result<Vec<DriveStatus>, CliError> {
+        let entries = ledger_file::entries(context);
+        let computer = Computer::this();
+        let mut live = Vec::new();
+        let mut drives = Vec::new();
+        for name in &self.drives {
+            if let Some(known) = crate::windows::drive(computer.as_ref(), name, context)? {
+                live.push(known);
+                continue;
+            }
+            let arguments = DriveArgs {
+                drive: name.clone(),
+                metadata: self.metadata.clone(),
+            };
+            drives.push(arguments.open(context)?);
+        }
+        if self.drives.is_empty() {
+            if let Some(computer) = &computer {
+                live = on_windows::all(computer, context)?;
+            }
+            let is_told = |drive: &Drive| {
+                let id = drive.volume.metadata().volume_id();
+                live.iter().any(|live| live.told.volume_id == Some(id))
+            };
+            drives = drives_of_this_computer(context);
+            drives.retain(|drive| !is_told(drive));
+        }
+        let mut secrets = self.vault.secrets(context)?;
+        let mut statuses = Vec::new();
+        let events = on_windows::events(&live, context);
+        for live in &live {
+            context.interrupt.check()?;
+            statuses.push(on_windows::of_drive(
+                live,
+                &events,
+                &entries,
+                &mut secrets,
+                context,
+            )?);
+        }
+        for drive in &drives {
+            context.interrupt.check()?;
+            statuses.push(of_drive(drive, &entries, &mut secrets, context));
+        }
+        if self.drives.is_empty() {
+            statuses.extend(absent(&entries, &statuses));
+        }
+        Ok(statuses)
+    }
+}
+
+/// Says in a sentence each what is not safe: for a check that nobody watches.
+pub(super) fn what_is_not_safe(context: &Context) -> Result<Vec<String>, CliError> {
+    let status = Status::try_parse_from(["status"])
+        .map_err(|error| CliError::could_not("the status cannot be asked for").because(&error))?;
+    let statuses = status.statuses(context)?;
+    let unsafe_ones = statuses.iter().filter(|drive| drive.present && !drive.is_safe());
+    Ok(unsafe_ones.map(DriveStatus::to_sentence).collect())
 }
 
 fn drives_of_this_computer(context: &Context) -> Vec<Drive> {
@@ -154,33 +225,52 @@ fn of_drive(
     context: &Context,
 ) -> DriveStatus {
     let volume = &drive.volume;
-    let metadata = volume.metadata();
-    let volume_id = metadata.volume_id().to_string();
+    let hints = |id: Guid| -> Vec<String> {
+        let protectors = volume.metadata().protectors();
+        let own = protectors.iter().find(|own| own.id() == id);
+        let hints = own.map(|own| own.backup_hints()).unwrap_or_default();
+        hints.into_iter().filter_map(hint_text).collect()
+    };
+    let subject = Subject {
+        name: &drive.name,
+        opens: volume,
+        can_be_tried: true,
+        encrypted: volume.unlock_decrypted().is_none(),
+        hints: &hints,
+        windows_backups: &|_| None,
+    };
+    of(&subject, entries, secrets, context)
+}
+
+fn of(
+    subject: &Subject<'_>,
+    entries: &[Entry],
+    secrets: &mut dyn reading::Secrets,
+    context: &Context,
+) -> DriveStatus {
+    let volume_id = subject.opens.volume_id().to_string();
     let ours: Vec<&Entry> = entries
         .iter()
         .filter(|entry| entry.volume_id == volume_id)
         .collect();
     let mut keys = Vec::new();
     let mut proven_now = Vec::new();
-    let protectors = metadata.protectors();
-    for protector in protectors
+    let protectors = subject.opens.protectors();
+    for (protector_id, _) in protectors
         .iter()
-        .filter(|protector| protector.kind() == ProtectorKind::RecoveryPassword)
+        .filter(|(_, kind)| *kind == ProtectorKind::RecoveryPassword)
     {
-        let id = protector.id().to_string();
+        let id = protector_id.to_string();
         let mut copies = Vec::new();
         for entry in ours.iter().filter(|entry| entry.protector_id == id) {
-            let now = look_again(entry, volume, secrets);
+            let now = look_again(entry, subject, secrets);
             if now == "opens" {
-                proven_now.push((protector.id(), (*entry).clone()));
+                proven_now.push((*protector_id, (*entry).clone()));
             }
             copies.push(CopyStatus::of(entry, now));
         }
-        let backup_hints: Vec<String> = protector
-            .backup_hints()
-            .into_iter()
-            .filter_map(hint_text)
-            .collect();
+        let backup_hints = (subject.hints)(*protector_id);
+        let windows_backups = (subject.windows_backups)(*protector_id);
         let is_there = |copy: &CopyStatus| copy.now == "not_checked";
         let state = if copies
             .iter()
@@ -191,18 +281,19 @@ fn of_drive(
             "never_proven"
         } else if !copies.is_empty() {
             "missing"
-        } else if !backup_hints.is_empty() {
+        } else if !backup_hints.is_empty() || windows_backups.as_ref().is_some_and(|all| !all.is_empty()) {
             // Windows saved it somewhere; whether that copy is good, nobody has tried.
             "never_proven"
         } else {
             "never_backed_up"
         };
         keys.push(KeyStatus {
-            key_id: protector.id().key_id(),
+            key_id: protector_id.key_id(),
             protector_id: id,
             state,
             copies,
             backup_hints,
+            windows_backups,
         });
     }
     // Copies of keys that the drive no longer has.
@@ -210,7 +301,7 @@ fn of_drive(
     for entry in ours {
         if !protectors
             .iter()
-            .any(|protector| protector.id().to_string() == entry.protector_id)
+            .any(|(own, _)| own.to_string() == entry.protector_id)
         {
             gone.entry(&entry.protector_id)
                 .or_default()
@@ -224,6 +315,7 @@ fn of_drive(
             state: "stale",
             copies,
             backup_hints: Vec::new(),
+            windows_backups: None,
         });
     }
     let notes: Vec<_> = proven_now
@@ -235,19 +327,21 @@ fn of_drive(
             proven: true,
         })
         .collect();
-    ledger_file::note(volume, &drive.name, &notes, Timestamp::now(), context);
+    ledger_file::note(subject.opens, subject.name, &notes, Timestamp::now(), context);
     DriveStatus {
-        drive: drive.name.clone(),
+        drive: subject.name.to_owned(),
         volume_id,
         present: true,
-        encrypted: Some(volume.unlock_decrypted().is_none()),
+        encrypted: Some(subject.encrypted),
         keys,
+        protection: None,
+        events: Vec::new(),
     }
 }
 
 /// Looks at a copy again and tries it on the drive.
-fn look_again(entry: &Entry, volume: &Volume, secrets: &mut dyn reading::Secrets) -> String {
-    let Some(path) = &entry.path else {
+fn look_again(entry: &Entry, subject: &Subject<'_>, secrets: &mut dyn reading::Secrets) -> String {
+    let Some(path) = entry.path.as_ref().filter(|_| subject.can_be_tried) else {
         return "not_checked".to_owned();
     };
     let found = match reading::read_file(path.as_ref(), secrets) {
@@ -260,7 +354,7 @@ fn look_again(entry: &Entry, volume: &Volume, secrets: &mut dyn reading::Secrets
     };
     let mut worst = "missing".to_owned();
     for key in &found {
-        match judge(volume, key, Effort::ById) {
+        match judge(subject.opens, key, Effort::ById) {
             Verdict::Opens { protector_id } if protector_id.to_string() == entry.protector_id => {
                 return "opens".to_owned();
             }
@@ -307,8 +401,11 @@ fn absent(entries: &[Entry], present: &[DriveStatus]) -> Vec<DriveStatus> {
                     },
                     copies,
                     backup_hints: Vec::new(),
+                    windows_backups: None,
                 })
                 .collect(),
+            protection: None,
+            events: Vec::new(),
         }
     };
     volumes.into_iter().map(status).collect()
@@ -330,6 +427,35 @@ impl DriveStatus {
         let is_needed = self.encrypted.unwrap_or(false);
         (current.peek().is_some() || !is_needed) && current.all(|key| key.state == "proven")
     }
+
+    /// Says in a sentence what is not safe about it.
+    fn to_sentence(&self) -> String {
+        let of_state = |state: &str| -> Vec<&str> {
+            let keys = self.keys.iter().filter(|key| key.state == state);
+            keys.map(|key| key.key_id.as_str()).collect()
+        };
+        let problems = [
+            ("never_backed_up", "was never backed up"),
+            ("never_proven", "has no copy that was ever proven"),
+            ("missing", "has no copy that is good now"),
+        ];
+        let told: Vec<String> = problems
+            .iter()
+            .filter_map(|(state, what)| {
+                let ids = of_state(state);
+                (!ids.is_empty()).then(|| format!("the recovery key {} {what}", ids.join(", ")))
+            })
+            .collect();
+        if told.is_empty() {
+            return format!("{} has no recovery key", self.drive);
+        }
+        format!("{}: {}", self.drive, told.join("; "))
+    }
+
+    /// Tells whether a key of it is nowhere, so that its owner may never have seen one: Windows encrypts by itself.
+    fn may_be_unseen(&self) -> bool {
+        self.protection.is_some() && self.keys.iter().any(|key| key.state == "never_backed_up")
+    }
 }
 
 impl CopyStatus {
@@ -347,7 +473,11 @@ impl CopyStatus {
 fn print(drive: &DriveStatus, context: &Context) -> Result<(), CliError> {
     let ui = &context.ui;
     let here = if drive.present { "" } else { "  (not here now)" };
-    ui.line(&format!("{}{here}", drive.drive))?;
+    let protection = drive
+        .protection
+        .map(|protection| format!("  ({protection})"))
+        .unwrap_or_default();
+    ui.line(&format!("{}{here}{protection}", drive.drive))?;
     match drive.encrypted {
         Some(false) => ui.line("  is not encrypted: it needs no recovery key")?,
         Some(true) if drive.keys.iter().all(|key| key.state == "stale") => {
@@ -382,6 +512,21 @@ fn print(drive: &DriveStatus, context: &Context) -> Result<(), CliError> {
         for hint in &key.backup_hints {
             ui.line(&format!("    Windows noted: {hint}"))?;
         }
+        for note in key.windows_backups.iter().flatten() {
+            ui.line(&format!(
+                "    Windows remembers a backup to {}: read, not proven",
+                note.to_text()
+            ))?;
+        }
+    }
+    if drive.may_be_unseen() {
+        ui.line(
+            "  Windows may have encrypted this drive by itself: nobody knows of a copy of its key. `keyhaven backup` \
+             saves it",
+        )?;
+    }
+    for event in &drive.events {
+        ui.line(&format!("    event log: {event}"))?;
     }
     Ok(())
 }

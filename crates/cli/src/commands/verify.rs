@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use jiff::Timestamp;
+use keyhaven_backup::drive::Drive;
 use keyhaven_backup::verdict::{Effort, Verdict, judge};
 use keyhaven_fve::Guid;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use crate::ledger_file;
 use crate::looking::{self, Sight};
 use crate::unlocking::KeyArgs;
 use crate::vault_args::VaultArgs;
+use crate::windows::{self, Computer, Live};
 
 pub(super) const VERB: Verb = Verb::of::<Verify>();
 
@@ -64,6 +66,19 @@ struct Outcome {
 
 impl Run for Verify {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
+        let computer = Computer::this();
+        let live = windows::drive(computer.as_ref(), &self.drive.drive, context)?;
+        if let Some(live) = live.filter(Live::is_only_asked) {
+            if self.unlock.is_given() {
+                return Err(CliError::could_not(format!(
+                    "{} cannot be read here, and Windows tries no key on a drive that it has unlocked",
+                    live.name()
+                ))
+                .hint("name the files that the key was saved in: they are held against what Windows says"));
+            }
+            let opener = live.opener()?;
+            return self.places_of(live.name(), opener.drive(), context);
+        }
         let drive = self.drive.open(context)?;
         let volume = &drive.volume;
         if self.unlock.is_given() {
@@ -86,8 +101,15 @@ impl Run for Verify {
                 Err(error) => Err(error),
             };
         }
+        self.places_of(&drive.name, volume, context)
+    }
+}
+
+impl Verify {
+    /// Tries all keys in the places on a drive.
+    fn places_of(&self, name: &str, volume: &dyn Drive, context: &Context) -> Result<Exit, CliError> {
         let targets = if self.places.is_empty() {
-            let id = volume.metadata().volume_id().to_string();
+            let id = volume.volume_id().to_string();
             let noted: Vec<_> = ledger_file::entries(context)
                 .into_iter()
                 .filter(|entry| entry.volume_id == id)
@@ -144,10 +166,10 @@ impl Run for Verify {
             })?;
             every_place_opens &= opens;
         }
-        note(&drive.name, volume, &proven, context);
+        note(name, volume, &proven, context);
         if context.ui.is_json() {
             context.ui.json(&Answer {
-                drive: drive.name,
+                drive: name.to_owned(),
                 results,
             })?;
         } else {
@@ -159,8 +181,7 @@ impl Run for Verify {
                 context.ui.line("no saved key was found there")?;
             } else if proven.is_empty() && others > 0 {
                 context.ui.line(&format!(
-                    "none of them opens {}: {others} of other drives",
-                    drive.name
+                    "none of them opens {name}: {others} of other drives"
                 ))?;
             }
         }
@@ -195,7 +216,7 @@ fn one_key(drive: &str, protector: Option<Guid>, context: &Context) -> Result<Ex
 }
 
 /// Brings the list of saved keys up to date.
-fn note(drive: &str, volume: &keyhaven_fve::Volume, proven: &[(String, Guid)], context: &Context) {
+fn note(drive: &str, volume: &dyn Drive, proven: &[(String, Guid)], context: &Context) {
     let copies: Vec<_> = proven
         .iter()
         .filter(|(file, _)| file != "-")

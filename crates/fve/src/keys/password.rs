@@ -26,6 +26,12 @@ impl Password {
         Self(text)
     }
 
+    /// Returns it as it was typed, for who has another program try it.
+    #[must_use]
+    pub fn as_typed(&self) -> &SecretText {
+        &self.0
+    }
+
     /// Returns the different forms in which Windows may have seen this password, the likeliest first.
     ///
     /// Plain ASCII has one form. Windows itself does not normalise (format spec 3.3): it takes what the keyboard

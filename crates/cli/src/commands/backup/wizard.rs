@@ -4,13 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use keyhaven_backup::destination::folder_for;
-use keyhaven_backup::place::Place;
+use keyhaven_backup::place::{Place, WindowsPlace};
 use keyhaven_disk::os::Host;
 use keyhaven_fve::{OpenOptions, Volume};
 
 use crate::context::Context;
 use crate::depositing::without_repeats;
-use crate::drive::Drive;
 use crate::elevation;
 use crate::error::CliError;
 
@@ -70,24 +69,26 @@ pub(super) fn choose_drive(context: &Context) -> Result<OsString, CliError> {
 }
 
 /// Says what is going to happen, before the first question.
-pub(super) fn say_hello(context: &Context, drive: &Drive) {
+pub(super) fn say_hello(context: &Context, drive: &str) {
     context.ui.say(&format!(
-        "This backs up the recovery key of {}. To find the key, the drive has to\n\
-         be unlocked once. Nothing on it is changed, and Ctrl-C stops at any time.\n",
-        drive.name
+        "This backs up the recovery key of {drive}. To find the key, the drive has to\n\
+         be unlocked once. Nothing on it is changed, and Ctrl-C stops at any time.\n"
     ));
 }
 
 /// Asks where to save, several places at once; a place that cannot be is asked for again.
+///
+/// `by_windows` are those that Windows saves to itself.
 pub(super) fn choose_places(
     context: &Context,
-    drive: &Drive,
+    drive: &str,
+    by_windows: &[(WindowsPlace, &str)],
     check: &mut dyn FnMut(&Place) -> Result<(), CliError>,
 ) -> Result<Vec<Place>, CliError> {
     context
         .ui
-        .say(&format!("\nThe recovery key of {} is found.\n", drive.name));
-    let choices = [
+        .say(&format!("\nThe recovery key of {drive} is found.\n"));
+    let mut choices = [
         "Save it to a USB flash drive",
         "Save it to a file",
         "Save a page to print later (PDF)",
@@ -95,7 +96,10 @@ pub(super) fn choose_places(
         "Save it to an encrypted file, which a passphrase opens",
         "Show it on this screen, to write it down",
     ]
-    .map(str::to_owned);
+    .map(str::to_owned)
+    .to_vec();
+    let first_by_windows = choices.len();
+    choices.extend(by_windows.iter().map(|(_, title)| (*title).to_owned()));
     loop {
         let chosen = context
             .ui
@@ -125,7 +129,11 @@ pub(super) fn choose_places(
                     let question = "Name of the encrypted file";
                     Some(ask_path(context, question, name.as_deref(), Place::Vault, check)?)
                 }
-                _ => Some(Place::Stdout),
+                5 => Some(Place::Stdout),
+                other => other
+                    .checked_sub(first_by_windows)
+                    .and_then(|index| by_windows.get(index))
+                    .map(|(place, _)| Place::Windows(*place)),
             };
             places.extend(place);
         }

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser};
 use jiff::Timestamp;
 use keyhaven_backup::destination::{FileDestination, SaveContext, save_and_prove};
+use keyhaven_backup::place::Place;
 use keyhaven_backup::receipt::Receipt;
 use keyhaven_crypto::SecretText;
 use keyhaven_fve::create::NewProtector;
 use keyhaven_fve::format::FileTime;
 use keyhaven_fve::keys::{Password, RecoveryPassword};
-use keyhaven_fve::{Credential, RecoveryRecord, Volume};
+use keyhaven_fve::{Credential, Guid, RecoveryRecord, Volume};
+use keyhaven_windows::state::ProtectorType;
 use serde::Serialize;
 
 use super::{Run, Verb};
@@ -21,6 +23,7 @@ use crate::depositing::{Deposit, PlaceArgs, known_places};
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
 use crate::unlocking::UnlockArgs;
+use crate::windows::{self, Computer, Live};
 use crate::{new_password, randomness};
 
 pub(super) const VERB: Verb = Verb::of::<Add>();
@@ -104,6 +107,13 @@ impl Run for Add {
                 folder.display()
             )));
         }
+        let computer = Computer::this();
+        if let Some(live) = windows::drive(computer.as_ref(), &self.drive.drive, context)?
+            && let Some(computer) = &computer
+            && !(live.told.is_locked() && self.unlock.is_given())
+        {
+            return self.on_windows(live, computer, &places, context);
+        }
         let drive = self.change.open(&self.drive, context)?;
         for place in &places {
             self.places.check(place, &self.drive.path(), context)?;
@@ -169,23 +179,89 @@ impl Run for Add {
             receipts,
             path,
         };
+        answer.tell(&added.kind.to_string(), added.id, context)
+    }
+}
+
+impl Answer {
+    fn tell(&self, title: &str, id: Guid, context: &Context) -> Result<Exit, CliError> {
         if context.ui.is_json() {
-            context.ui.json(&answer)?;
-        } else {
-            context.ui.say(&format!(
-                "Added: {} with the ID {}.",
-                added.kind,
-                added.id.key_id()
-            ));
-            if let Some(path) = &answer.path {
-                context.ui.say(&format!("Its key file is `{}`.", path.display()));
-            }
+            context.ui.json(self)?;
+            return Ok(Exit::Done);
+        }
+        context
+            .ui
+            .say(&format!("Added: {title} with the ID {}.", id.key_id()));
+        if let Some(path) = &self.path {
+            context.ui.say(&format!("Its key file is `{}`.", path.display()));
         }
         Ok(Exit::Done)
     }
 }
 
 impl Add {
+    /// Has Windows add it; what cannot be saved and proven is taken away again.
+    fn on_windows(
+        &self,
+        live: Live<'_>,
+        computer: &Computer,
+        places: &[Place],
+        context: &Context,
+    ) -> Result<Exit, CliError> {
+        live.check_unlocked()?;
+        for place in places {
+            self.places.check(place, Path::new(live.name()), context)?;
+        }
+        if !self.change.agree(live.name(), &self.steps(), context)? {
+            return Ok(Exit::Done);
+        }
+        let refused = |error| windows::refusal(&error);
+        let (id, kind, receipts, path, live) = if self.new.new_recovery_key {
+            let id = live
+                .volume
+                .protect_key_with_numerical_password(None, None)
+                .map_err(refused)?;
+            let live = live.again(computer, context)?;
+            let receipts = if places.is_empty() {
+                Vec::new()
+            } else {
+                let saved = windows::save(&live, Some(id), &self.places, places, context);
+                match saved {
+                    Ok(deposited) if deposited.exit() == Exit::Done => deposited.receipts,
+                    _ => return Err(take_away(&live, id, "recovery key", saved.err())),
+                }
+            };
+            (id, ProtectorType::NumericalPassword, receipts, None, live)
+        } else if let Some(folder) = &self.new.new_startup_key {
+            let id = live
+                .volume
+                .protect_key_with_external_key(None, None)
+                .map_err(refused)?;
+            let path = match windows::save_startup_key(&live.volume, id, folder) {
+                Ok(saved) if saved.proven => saved.path,
+                saved => return Err(take_away(&live, id, "startup key", saved.err())),
+            };
+            (id, ProtectorType::ExternalKey, Vec::new(), Some(path), live)
+        } else {
+            let source = self.new.new_password.as_ref().and_then(Option::as_ref);
+            let text = new_password::read(source, context)?;
+            let id = live
+                .volume
+                .protect_key_with_pass_phrase(None, text)
+                .map_err(refused)?;
+            (id, ProtectorType::Passphrase, Vec::new(), None, live)
+        };
+        let answer = Answer {
+            drive: live.name().to_owned(),
+            volume_id: live.volume_id()?.to_string(),
+            protector_id: id.to_string(),
+            kind: kind.json_name(),
+            receipts,
+            path,
+        };
+        answer.tell(kind.title(), id, context)
+    }
+
     fn steps(&self) -> Vec<String> {
         let what = if self.new.new_recovery_key && self.no_backup {
             "add a new recovery key, WITHOUT saving it anywhere".to_owned()
@@ -203,6 +279,27 @@ impl Add {
             "add a password".to_owned()
         };
         vec![what]
+    }
+}
+
+/// Takes a protector away again that could not be saved and proven; returns the error that says so.
+fn take_away(live: &Live<'_>, id: Guid, what: &str, why: Option<CliError>) -> CliError {
+    let message = match why {
+        Some(error) => format!(
+            "the new {what} was not added: it could not be saved and proven everywhere: {}",
+            error.message()
+        ),
+        None => format!("the new {what} was not added: it could not be saved and proven everywhere"),
+    };
+    match live.volume.delete_key_protector(id) {
+        Ok(()) => CliError::could_not(message)
+            .hint("the drive is as it was before; what was saved of the new key opens nothing"),
+        Err(error) => windows::refusal(&error).hint(format!(
+            "the new {what} with the ID {} is on the drive, and not saved everywhere: `keyhaven protector remove {} {}`",
+            id.key_id(),
+            live.name(),
+            id.key_id()
+        )),
     }
 }
 

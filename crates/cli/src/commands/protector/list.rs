@@ -8,6 +8,7 @@ use super::{Run, Verb};
 use crate::context::Context;
 use crate::drive::DriveArgs;
 use crate::error::{CliError, Exit};
+use crate::windows::{self, Computer};
 
 pub(super) const VERB: Verb = Verb::of::<List>();
 
@@ -37,16 +38,29 @@ struct Protector {
     modified: Option<String>,
     #[serde(skip)]
     title: String,
+    /// Windows told it, which does not tell since when.
+    #[serde(skip)]
+    is_told: bool,
 }
 
 impl Run for List {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let drive = self.drive.open_to_look(context)?;
-        let metadata = drive.volume.metadata();
-        let answer = Answer {
-            drive: drive.name.clone(),
-            volume_id: metadata.volume_id().to_string(),
-            protectors: metadata.protectors().iter().map(Protector::of).collect(),
+        let computer = Computer::this();
+        let answer = match windows::drive(computer.as_ref(), &self.drive.drive, context)? {
+            Some(live) => Answer {
+                drive: live.name().to_owned(),
+                volume_id: live.volume_id()?.to_string(),
+                protectors: live.told.protectors.iter().map(Protector::told).collect(),
+            },
+            None => {
+                let drive = self.drive.open_to_look(context)?;
+                let metadata = drive.volume.metadata();
+                Answer {
+                    drive: drive.name.clone(),
+                    volume_id: metadata.volume_id().to_string(),
+                    protectors: metadata.protectors().iter().map(Protector::of).collect(),
+                }
+            }
         };
         if context.ui.is_json() {
             context.ui.json(&answer)?;
@@ -56,11 +70,14 @@ impl Run for List {
             context.ui.say("This drive has no way to unlock it.");
         }
         for protector in &answer.protectors {
-            let changed = protector.modified.as_deref().unwrap_or("unknown");
-            context.ui.line(&format!(
-                "{}  {}  (since {changed})",
-                protector.id, protector.title
-            ))?;
+            let since = match (&protector.modified, protector.is_told) {
+                (Some(changed), _) => format!("  (since {changed})"),
+                (None, false) => "  (since unknown)".to_owned(),
+                (None, true) => String::new(),
+            };
+            context
+                .ui
+                .line(&format!("{}  {}{since}", protector.id, protector.title))?;
         }
         Ok(Exit::Done)
     }
@@ -75,6 +92,19 @@ impl Protector {
             name: protector.name(),
             modified: protector.modified().timestamp().map(|time| time.to_string()),
             title: protector.kind().to_string(),
+            is_told: false,
+        }
+    }
+
+    fn told(protector: &windows::Protector) -> Self {
+        Self {
+            id: protector.id.to_string(),
+            key_id: protector.id.key_id(),
+            kind: protector.kind.json_name(),
+            name: protector.name.clone(),
+            modified: None,
+            title: protector.kind.title().to_owned(),
+            is_told: true,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use keyhaven_fve::{Guid, Volume};
+use keyhaven_fve::Guid;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -31,8 +31,8 @@ struct Content {
 }
 
 impl Note {
-    pub(super) fn of(volume: &Volume) -> Self {
-        let name = format!("{}.json", volume.metadata().volume_id());
+    pub(super) fn of(volume_id: Guid) -> Self {
+        let name = format!("{volume_id}.json");
         Self(ledger_file::ledger().map(|ledger| ledger.path().with_file_name("rotations").join(name)))
     }
 
