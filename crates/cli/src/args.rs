@@ -61,7 +61,7 @@ impl Parsed {
 
 /// Returns everything that the command line can say: for help, completions and manual pages.
 pub(crate) fn command() -> clap::Command {
-    commands::ALL.iter().fold(Global::command(), |command, verb| {
+    commands::all().fold(Global::command(), |command, verb| {
         command.subcommand((verb.command)())
     })
 }
@@ -91,7 +91,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
         }
     };
     let global = Global::from_arg_matches(&matches).map_err(|error| complain(&usage_error(&error)))?;
-    let Some((verb, matches)) = commands::find(commands::ALL, &matches) else {
+    let Some((verb, matches)) = commands::find(commands::all(), &matches) else {
         return Err(complain(
             &CliError::could_not("no verb was given").hint("see `keyhaven --help`"),
         ));

@@ -1,5 +1,7 @@
 //! `keyhaven info`: all that a drive tells without any key.
 
+mod on_windows;
+
 use std::path::Path;
 
 use clap::Parser;
@@ -14,6 +16,7 @@ use crate::context::Context;
 use crate::drive::{Drive, DriveArgs};
 use crate::error::{CliError, Exit};
 use crate::medium::Medium;
+use crate::windows::{self, Computer};
 
 pub(super) const VERB: Verb = Verb::of::<Info>();
 
@@ -39,6 +42,13 @@ impl Run for Info {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         if self.scan {
             return self.look_for_lost(context);
+        }
+        let computer = Computer::this();
+        if let Some(live) = windows::drive(computer.as_ref(), &self.drive.drive, context)? {
+            live.volume_id()?;
+            if live.beneath.is_some() || !live.told.is_locked() {
+                return on_windows::tell(&live, context);
+            }
         }
         let drive = self.drive.open_to_look(context)?;
         let told = Told::by(&drive);
@@ -147,15 +157,19 @@ enum Hint {
 
 impl Told {
     fn by(drive: &Drive) -> Self {
-        let volume = &drive.volume;
+        let container = drive.container.as_ref().map(|container| ContainerTold {
+            format: container.format.name,
+            notes: container.notes.clone(),
+            title: container.title.clone(),
+        });
+        Self::by_volume(drive.name.clone(), &drive.volume, container)
+    }
+
+    fn by_volume(drive: String, volume: &Volume, container: Option<ContainerTold>) -> Self {
         let metadata = volume.metadata();
         Self {
-            drive: drive.name.clone(),
-            container: drive.container.as_ref().map(|container| ContainerTold {
-                format: container.format.name,
-                notes: container.notes.clone(),
-                title: container.title.clone(),
-            }),
+            drive,
+            container,
             volume_id: metadata.volume_id().to_string(),
             format: volume.format().name(),
             encryption_method: method_name(volume),

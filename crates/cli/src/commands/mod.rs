@@ -4,6 +4,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::context::Context;
 use crate::error::{CliError, Exit};
+use crate::windows;
 
 mod backup;
 mod cat;
@@ -30,18 +31,22 @@ mod password;
 mod practice;
 mod protector;
 mod repair;
+mod report;
 mod resume;
 mod rotate;
+mod schedule;
 #[cfg(unix)]
 mod serve;
 mod status;
 mod suspend;
 #[cfg(target_os = "linux")]
 mod unlock;
+#[cfg(any(target_os = "linux", windows))]
+mod unlocked_by_windows;
 mod verify;
 
-/// The one list of verbs, in the order of `--help`. Help, completions and manual pages follow it.
-pub(crate) const ALL: &[Verb] = &[
+/// The one list of verbs that work everywhere, in the order of `--help`. Help, completions and manual pages follow it.
+const ALL: &[Verb] = &[
     drives::VERB,
     info::VERB,
     backup::VERB,
@@ -52,10 +57,10 @@ pub(crate) const ALL: &[Verb] = &[
     key::VERB,
     password::VERB,
     key_package::VERB,
-    #[cfg(target_os = "linux")]
-    unlock::VERB,
-    #[cfg(target_os = "linux")]
-    lock::VERB,
+    #[cfg(any(target_os = "linux", windows))]
+    UNLOCK,
+    #[cfg(any(target_os = "linux", windows))]
+    LOCK,
     #[cfg(unix)]
     serve::VERB,
     ls::VERB,
@@ -76,6 +81,47 @@ pub(crate) const ALL: &[Verb] = &[
     completions::VERB,
     man::VERB,
 ];
+
+/// The verbs that need a Windows to ask.
+const ALL_ON_WINDOWS: &[Verb] = &[schedule::VERB, report::VERB];
+
+/// Shows the files of a drive: Windows does it itself, elsewhere they appear in a folder.
+#[cfg(any(target_os = "linux", windows))]
+const UNLOCK: Verb = Verb {
+    command: || (unlock_here().command)(),
+    run: |matches, context| (unlock_here().run)(matches, context),
+};
+
+/// Ends that.
+#[cfg(any(target_os = "linux", windows))]
+const LOCK: Verb = Verb {
+    command: || (lock_here().command)(),
+    run: |matches, context| (lock_here().run)(matches, context),
+};
+
+#[cfg(any(target_os = "linux", windows))]
+fn unlock_here() -> Verb {
+    #[cfg(target_os = "linux")]
+    if !windows::is_here() {
+        return unlock::VERB;
+    }
+    unlocked_by_windows::UNLOCK
+}
+
+#[cfg(any(target_os = "linux", windows))]
+fn lock_here() -> Verb {
+    #[cfg(target_os = "linux")]
+    if !windows::is_here() {
+        return lock::VERB;
+    }
+    unlocked_by_windows::LOCK
+}
+
+/// Returns the verbs that work on this system, in the order of `--help`.
+pub(crate) fn all() -> impl Iterator<Item = &'static Verb> {
+    let on_windows = if windows::is_here() { ALL_ON_WINDOWS } else { &[] };
+    ALL.iter().chain(on_windows)
+}
 
 /// Something that `keyhaven` can be told to do.
 pub(crate) struct Verb {
@@ -108,11 +154,11 @@ impl Verb {
 
 /// Finds the verb that was given, with its own arguments.
 pub(crate) fn find<'a>(
-    verbs: &'static [Verb],
+    verbs: impl IntoIterator<Item = &'static Verb>,
     matches: &'a ArgMatches,
 ) -> Option<(&'static Verb, &'a ArgMatches)> {
     let (name, matches) = matches.subcommand()?;
-    let verb = verbs.iter().find(|verb| (verb.command)().get_name() == name)?;
+    let verb = verbs.into_iter().find(|verb| (verb.command)().get_name() == name)?;
     Some((verb, matches))
 }
 
