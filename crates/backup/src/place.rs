@@ -159,7 +159,17 @@ mod tests {
             let text = format!("windows:{}", place.name());
             assert_eq!(parse(&text), Ok(Place::Windows(place)));
         }
-        for text in ["", "file:", "/tmp", "account", "usb:", "stdout:x", "C:\\x", "windows", "windows:x"] {
+        for text in [
+            "",
+            "file:",
+            "/tmp",
+            "account",
+            "usb:",
+            "stdout:x",
+            "C:\\x",
+            "windows",
+            "windows:x",
+        ] {
             assert_eq!(parse(text), Err(UnknownPlace(text.to_owned())));
         }
         assert_eq!(Place::parse_to_read("keys/"), Place::File("keys/".into()));

@@ -154,11 +154,7 @@ impl Failure {
             let named = hints.iter().fold(named, |error, hint| error.hint(hint.as_str()));
             context.ui.error(&named);
         }
-        Self {
-            place,
-            reason,
-            hints,
-        }
+        Self { place, reason, hints }
     }
 }
 
@@ -405,10 +401,10 @@ fn ask_windows(
     now: Timestamp,
 ) -> Result<Vec<Receipt>, CliError> {
     let Some(windows) = windows else {
-        return Err(CliError::could_not(
-            "only the Windows that has unlocked a drive can save its key there",
-        )
-        .hint("on that computer, name the drive by its letter: `keyhaven backup C:`"));
+        return Err(
+            CliError::could_not("only the Windows that has unlocked a drive can save its key there")
+                .hint("on that computer, name the drive by its letter: `keyhaven backup C:`"),
+        );
     };
     let recovery_keys = records
         .iter()
@@ -476,7 +472,10 @@ fn note(copies: &[ProvenCopy], deposit: &Deposit<'_>, now: Timestamp, context: &
 
 /// Returns what a copy calls the drive: what Windows called it, and what it is called here.
 fn drive_label(deposit: &Deposit<'_>) -> String {
-    let description = deposit.records.first().and_then(|record| record.description.clone());
+    let description = deposit
+        .records
+        .first()
+        .and_then(|record| record.description.clone());
     description.unwrap_or_else(|| deposit.drive_name.to_owned())
 }
 

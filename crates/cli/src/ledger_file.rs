@@ -49,13 +49,7 @@ pub(crate) struct Copy<'a> {
 }
 
 /// Notes copies of a drive's keys. That it could not be done is said; the copies are fine all the same.
-pub(crate) fn note(
-    volume: &dyn Drive,
-    drive: &str,
-    copies: &[Copy<'_>],
-    now: Timestamp,
-    context: &Context,
-) {
+pub(crate) fn note(volume: &dyn Drive, drive: &str, copies: &[Copy<'_>], now: Timestamp, context: &Context) {
     if copies.is_empty() {
         return;
     }

@@ -249,9 +249,7 @@ impl UnlockArgs {
     ) -> Result<Option<(Credential, &'static str)>, CliError> {
         if let Some(source) = &self.recovery_key {
             let key = match source_of(source)? {
-                Some(source) => {
-                    key_source::recovery_key(&source, &recovery_keys_among(protectors), context)?
-                }
+                Some(source) => key_source::recovery_key(&source, &recovery_keys_among(protectors), context)?,
                 None => ask_recovery_key(protectors, context)?,
             };
             return Ok(Some((Credential::RecoveryPassword(key), "the recovery key")));

@@ -7,6 +7,7 @@ use indicatif::HumanBytes;
 use keyhaven_disk::os::{DriveInfo, DriveKind, Host};
 use keyhaven_disk::{OpenError as DeviceProblem, open, partition};
 use keyhaven_fve::{OpenError, OpenOptions, Volume};
+use keyhaven_windows::Code;
 use serde::Serialize;
 
 use super::lost::{self, LostVolume};
@@ -14,12 +15,16 @@ use super::{Run, Verb, info};
 use crate::context::Context;
 use crate::elevation;
 use crate::error::{CliError, Exit};
+use crate::windows::{self, BackupNote, Computer, Live, Told};
 
 pub(super) const VERB: Verb = Verb::of::<Drives>();
 
 /// List the BitLocker drives of this computer
 ///
 /// Looks at every disk and partition that may be read; most can only be read by root. Nothing is unlocked or changed.
+///
+/// On Windows all volumes are listed, also those that are not encrypted or have no letter, with what Windows says of
+/// them; only an administrator may ask for that.
 #[derive(Parser)]
 #[command(name = "drives")]
 struct Drives {
@@ -41,7 +46,8 @@ struct Answer {
 #[derive(Serialize)]
 struct Found {
     device: String,
-    size_bytes: u64,
+    /// `None` where only Windows was asked, which does not tell.
+    size_bytes: Option<u64>,
     /// `None` where the metadata are damaged, as all that follows.
     volume_id: Option<String>,
     description: Option<String>,
@@ -49,6 +55,22 @@ struct Found {
     state: Option<&'static str>,
     key_ids: Vec<String>,
     mount_points: Vec<String>,
+    /// What Windows says of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    windows: Option<Told>,
+    /// Where Windows remembers to have saved its keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    windows_backups: Vec<Remembered>,
+    /// In what Windows and the medium differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differences: Vec<String>,
+}
+
+/// What Windows remembers of the backups of one key: read, not trusted.
+#[derive(Serialize)]
+struct Remembered {
+    key_id: String,
+    backups: Vec<BackupNote>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +86,13 @@ impl Run for Drives {
         let devices = Host::system().block_devices().map_err(|error| {
             CliError::could_not("cannot list the drives of this computer").because(&error)
         })?;
-        let answer = look_at(&devices, self.scan, context)?;
+        let (mut drives, is_refused) = told_by_windows(context)?;
+        let mut answer = look_at(&devices, self.scan, context)?;
+        answer
+            .drives
+            .retain(|found| !drives.iter().any(|told| told.is(found)));
+        drives.append(&mut answer.drives);
+        answer.drives = drives;
         let needs_root = answer.not_opened.iter().any(|device| device.needs_root);
         if context.ui.is_json() {
             context.ui.json(&answer)?;
@@ -86,8 +114,14 @@ impl Run for Drives {
                     .detail(&format!("{}: {}", device.device, device.reason));
             }
         }
-        if !answer.drives.is_empty() {
+        if answer.drives.iter().any(Found::is_bitlocker) {
             return Ok(Exit::Done);
+        }
+        if is_refused {
+            // Windows' refusal said what to do.
+            return Err(CliError::could_not(
+                "no BitLocker drive was found among those that may be read",
+            ));
         }
         if needs_root {
             return Err(
@@ -98,6 +132,29 @@ impl Run for Drives {
         context.ui.say("no BitLocker drive was found");
         Ok(Exit::No)
     }
+}
+
+/// Asks Windows for all volumes; that it does not answer is said once, and told.
+fn told_by_windows(context: &Context) -> Result<(Vec<Found>, bool), CliError> {
+    let Some(computer) = Computer::this() else {
+        return Ok((Vec::new(), false));
+    };
+    let volumes = match computer.volumes() {
+        Ok(volumes) => volumes,
+        Err(error) => {
+            context.ui.warn_of(&windows::refusal(&error));
+            return Ok((Vec::new(), error.code().is_some_and(Code::is_not_elevated)));
+        }
+    };
+    let mut found = Vec::new();
+    for volume in volumes {
+        context.interrupt.check()?;
+        match Live::of(volume, &computer, context) {
+            Ok(live) => found.push(Found::told(live)),
+            Err(error) => context.ui.warn_of(&error),
+        }
+    }
+    Ok((found, false))
 }
 
 fn look_at(devices: &[DriveInfo], scan: bool, context: &Context) -> Result<Answer, CliError> {
@@ -151,14 +208,90 @@ impl Found {
     fn lost(volume: LostVolume) -> Self {
         Self {
             device: volume.drive,
-            size_bytes: volume.size_bytes.unwrap_or_default(),
+            size_bytes: volume.size_bytes,
             volume_id: volume.volume_id,
             description: volume.description,
             encryption_method: volume.encryption_method,
             state: volume.state,
             key_ids: volume.key_ids,
             mount_points: Vec::new(),
+            windows: None,
+            windows_backups: Vec::new(),
+            differences: Vec::new(),
         }
+    }
+
+    /// Takes what Windows tells of a volume, and what the medium says beside that.
+    fn told(live: Live<'_>) -> Self {
+        let Live {
+            told,
+            beneath,
+            differences,
+            ..
+        } = live;
+        let windows_backups = told.recovery_keys().filter_map(|key| {
+            Some(Remembered {
+                key_id: key.id.key_id(),
+                backups: key.backups.clone()?,
+            })
+        });
+        Self {
+            device: told.name.clone(),
+            size_bytes: beneath.as_ref().map(Volume::size_bytes),
+            volume_id: told.volume_id.map(|id| id.to_string()),
+            description: beneath
+                .as_ref()
+                .and_then(|volume| volume.metadata().description()),
+            encryption_method: told
+                .method
+                .clone()
+                .or_else(|| beneath.as_ref().map(info::method_name)),
+            state: Some(told.state.as_on_the_drive().name()),
+            key_ids: told.key_ids(),
+            mount_points: Vec::new(),
+            windows_backups: windows_backups.collect(),
+            windows: Some(told),
+            differences,
+        }
+    }
+
+    /// Tells whether both are the same drive, once as Windows knows it and once as it lies.
+    fn is(&self, other: &Self) -> bool {
+        self.device == other.device || (self.volume_id.is_some() && self.volume_id == other.volume_id)
+    }
+
+    fn is_bitlocker(&self) -> bool {
+        self.windows.as_ref().is_none_or(Told::is_encrypted)
+    }
+
+    /// Says in the table what state it is in.
+    fn state_text(&self) -> String {
+        match &self.windows {
+            Some(told) => told.state.to_text(),
+            None => self.state.unwrap_or("damaged").to_owned(),
+        }
+    }
+
+    /// Says in the table what else there is to be known.
+    fn remarks(&self) -> String {
+        let mut remarks: Vec<String> = self.description.clone().into_iter().collect();
+        if let Some(told) = &self.windows {
+            remarks.extend(match told.kind {
+                "system" => Some("runs Windows".to_owned()),
+                "removable" => Some("removable".to_owned()),
+                _ => None,
+            });
+            if told.unlocks_by_itself == Some(true) {
+                remarks.push("unlocks by itself".to_owned());
+            }
+            if told.is_encrypted() && self.key_ids.is_empty() {
+                remarks.push("NO RECOVERY KEY".to_owned());
+            }
+        }
+        for note in self.windows_backups.iter().flat_map(|key| &key.backups) {
+            remarks.push(format!("Windows remembers a backup to {}", note.to_text()));
+        }
+        remarks.join("; ")
     }
 
     fn of(device: &DriveInfo, volume: Option<&Volume>) -> Self {
@@ -166,13 +299,16 @@ impl Found {
         let text = |path: &Path| path.display().to_string();
         Self {
             device: text(&device.path),
-            size_bytes: device.len_bytes,
+            size_bytes: Some(device.len_bytes),
             volume_id: metadata.map(|metadata| metadata.volume_id().to_string()),
             description: metadata.and_then(|metadata| metadata.description()),
             encryption_method: volume.map(info::method_name),
             state: volume.map(|volume| volume.state().name()),
             key_ids: volume.map(info::key_ids).unwrap_or_default(),
             mount_points: device.mount_points.iter().map(|path| text(path)).collect(),
+            windows: None,
+            windows_backups: Vec::new(),
+            differences: Vec::new(),
         }
     }
 }
@@ -183,11 +319,14 @@ fn table(drives: &[Found]) -> String {
     rows.extend(drives.iter().map(|drive| {
         [
             drive.device.clone(),
-            HumanBytes(drive.size_bytes).to_string(),
-            drive.state.unwrap_or("damaged").to_owned(),
+            drive
+                .size_bytes
+                .map(|size| HumanBytes(size).to_string())
+                .unwrap_or_default(),
+            drive.state_text(),
             drive.encryption_method.clone().unwrap_or_default(),
             drive.key_ids.join(","),
-            drive.description.clone().unwrap_or_default(),
+            drive.remarks(),
         ]
     }));
     let widths: [usize; 6] = std::array::from_fn(|column| {
@@ -216,13 +355,16 @@ mod tests {
     fn columns_line_up() {
         let found = |device: &str, key_ids: &[&str]| Found {
             device: device.to_owned(),
-            size_bytes: 1 << 30,
+            size_bytes: Some(1 << 30),
             volume_id: None,
             description: Some("PC C: 1/1/2026".to_owned()),
             encryption_method: Some("aes-xts-128".to_owned()),
             state: Some("encrypted"),
             key_ids: key_ids.iter().map(|id| (*id).to_owned()).collect(),
             mount_points: Vec::new(),
+            windows: None,
+            windows_backups: Vec::new(),
+            differences: Vec::new(),
         };
         assert_eq!(
             table(&[found("/dev/sda3", &["64311DEA"]), found("/dev/nvme0n1p3", &[])]),

@@ -46,7 +46,9 @@ impl Run for Info {
         let computer = Computer::this();
         if let Some(live) = windows::drive(computer.as_ref(), &self.drive.drive, context)? {
             live.volume_id()?;
-            if live.beneath.is_some() || !live.told.is_locked() {
+            // By its name a locked drive may be read where the medium under it cannot be found.
+            let by_name = live.beneath.is_none() && live.told.is_locked();
+            if !by_name || self.drive.open_to_look(context).is_err() {
                 return on_windows::tell(&live, context);
             }
         }

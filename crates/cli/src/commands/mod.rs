@@ -158,7 +158,9 @@ pub(crate) fn find<'a>(
     matches: &'a ArgMatches,
 ) -> Option<(&'static Verb, &'a ArgMatches)> {
     let (name, matches) = matches.subcommand()?;
-    let verb = verbs.into_iter().find(|verb| (verb.command)().get_name() == name)?;
+    let verb = verbs
+        .into_iter()
+        .find(|verb| (verb.command)().get_name() == name)?;
     Some((verb, matches))
 }
 

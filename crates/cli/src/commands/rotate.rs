@@ -125,11 +125,7 @@ impl Run for Rotate {
         self.finish(&drive.volume, &unlocked, &plan)?;
         if !self
             .change
-            .agree(
-                &drive.name,
-                &self.steps(&Ways::of(&drive.volume), &plan),
-                context,
-            )?
+            .agree(&drive.name, &self.steps(&Ways::of(&drive.volume), &plan), context)?
         {
             return Ok(Exit::Done);
         }
@@ -227,11 +223,10 @@ impl Rotate {
             (Some(named), _) => {
                 let id = keys.ways.find(named)?;
                 if !present.contains(&id) {
-                    return Err(CliError::could_not(format!(
-                        "{} is no recovery key",
-                        keys.ways.name_of(id)
-                    ))
-                    .hint("`keyhaven protector remove` removes other ways to unlock"));
+                    return Err(
+                        CliError::could_not(format!("{} is no recovery key", keys.ways.name_of(id)))
+                            .hint("`keyhaven protector remove` removes other ways to unlock"),
+                    );
                 }
                 id
             }

@@ -55,7 +55,9 @@ impl Run for Schedule {
         }
         if self.remove {
             Task::remove(&mut System)?;
-            context.ui.say("Windows no longer checks the recovery keys by itself.");
+            context
+                .ui
+                .say("Windows no longer checks the recovery keys by itself.");
             return Ok(Exit::Done);
         }
         let program = std::env::current_exe()

@@ -443,13 +443,14 @@ impl DriveStatus {
             .iter()
             .filter_map(|(state, what)| {
                 let ids = of_state(state);
-                (!ids.is_empty()).then(|| format!("the recovery key {} {what}", ids.join(", ")))
+                let ids = ids.join(", ");
+                (!ids.is_empty()).then(|| format!("the recovery key {ids} of {} {what}", self.drive))
             })
             .collect();
         if told.is_empty() {
             return format!("{} has no recovery key", self.drive);
         }
-        format!("{}: {}", self.drive, told.join("; "))
+        told.join("; ")
     }
 
     /// Tells whether a key of it is nowhere, so that its owner may never have seen one: Windows encrypts by itself.

@@ -180,9 +180,9 @@ impl Verify {
             if results.is_empty() {
                 context.ui.line("no saved key was found there")?;
             } else if proven.is_empty() && others > 0 {
-                context.ui.line(&format!(
-                    "none of them opens {name}: {others} of other drives"
-                ))?;
+                context
+                    .ui
+                    .line(&format!("none of them opens {name}: {others} of other drives"))?;
             }
         }
         Ok(match (every_place_opens, is_missing) {

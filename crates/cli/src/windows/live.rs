@@ -43,7 +43,19 @@ impl<'p> Live<'p> {
         computer: &Computer,
         context: &Context,
     ) -> Result<Self, CliError> {
-        let told = Told::of(&volume).map_err(|error| refusal(&error))?;
+        let live = Self::quietly(volume, computer).map_err(|error| refusal(&error))?;
+        for difference in &live.differences {
+            context.ui.warn(difference);
+        }
+        Ok(live)
+    }
+
+    /// Does the same, and says nothing.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(crate) fn quietly(volume: EncryptableVolume<'p>, computer: &Computer) -> Result<Self, Error> {
+        let told = Told::of(&volume)?;
         let beneath = if told.is_encrypted() {
             computer.device_under(&volume).and_then(raw::read)
         } else {
@@ -53,9 +65,6 @@ impl<'p> Live<'p> {
             .as_ref()
             .map(|beneath| differences(&told, beneath))
             .unwrap_or_default();
-        for difference in &differences {
-            context.ui.warn(difference);
-        }
         Ok(Self {
             volume,
             told,
@@ -163,7 +172,8 @@ fn differences(told: &Told, beneath: &Volume) -> Vec<String> {
     if told.volume_id != Some(metadata.volume_id()) {
         differences.push(format!(
             "{name}: Windows says that its volume ID is {}, and the medium says {}",
-            told.volume_id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+            told.volume_id
+                .map_or_else(|| "none".to_owned(), |id| id.to_string()),
             metadata.volume_id()
         ));
     }

@@ -24,10 +24,12 @@ pub(crate) use asked::AskedDrive;
 pub(crate) use computer::Computer;
 pub(crate) use events::{LoggedEvent, logged_events};
 pub(crate) use handing::hand_over;
-pub(crate) use live::{Live, Opener, no_keys};
-pub(crate) use runner::{Outcome, RunProgram, System};
+pub(crate) use live::{Live, no_keys};
+#[cfg(test)]
+pub(crate) use runner::Outcome;
+pub(crate) use runner::{RunProgram, System};
 pub(crate) use saving::save;
-pub(crate) use startup_key::{SavedStartupKey, save_startup_key, save_startup_keys};
+pub(crate) use startup_key::{save_startup_key, save_startup_keys};
 pub(crate) use task::{Task, Triggers};
 pub(crate) use told::{BackupNote, Protector, State, Told};
 pub(crate) use unlocking::{Done, lock, unlock};
@@ -78,11 +80,9 @@ pub(crate) fn is_encrypted(path: &Path) -> bool {
 /// Puts what Windows refused into words, with the next step.
 pub(crate) fn refusal(error: &Error) -> CliError {
     let said = match error {
-        Error::Refused {
-            method,
-            volume,
-            code,
-        } => CliError::could_not(format!("Windows says no for {volume} ({method}): {code}")),
+        Error::Refused { method, volume, code } => {
+            CliError::could_not(format!("Windows says no for {volume} ({method}): {code}"))
+        }
         _ => CliError::could_not(CliError::chain(error)),
     };
     match error.code().and_then(Code::next_step) {
@@ -120,10 +120,27 @@ mod tests {
 
     #[test]
     fn names_of_volumes_are_told_from_files() {
-        for name in ["C:", "c:", r"C:\", "C:/", r"\\.\E:", r"\\?\Volume{1}\", r"\\?\volume{1}"] {
+        for name in [
+            "C:",
+            "c:",
+            r"C:\",
+            "C:/",
+            r"\\.\E:",
+            r"\\?\Volume{1}\",
+            r"\\?\volume{1}",
+        ] {
             assert!(is_name_of_a_volume(name), "{name}");
         }
-        for name in ["", "C", "disk.img", r"C:\disk.img", "CC:", r"\\.\PhysicalDrive1", "1:", "ä:"] {
+        for name in [
+            "",
+            "C",
+            "disk.img",
+            r"C:\disk.img",
+            "CC:",
+            r"\\.\PhysicalDrive1",
+            "1:",
+            "ä:",
+        ] {
             assert!(!is_name_of_a_volume(name), "{name}");
         }
     }
@@ -141,7 +158,11 @@ mod tests {
         );
         assert_eq!(said.hints(), ["resume it first: `keyhaven resume`"]);
         let said = refusal(&Error::Unreachable(Code::WMI_ACCESS_DENIED));
-        assert!(said.message().contains("only an administrator"), "{}", said.message());
+        assert!(
+            said.message().contains("only an administrator"),
+            "{}",
+            said.message()
+        );
         assert_eq!(said.hints().len(), 1);
     }
 }

@@ -47,7 +47,10 @@ pub(crate) fn save_startup_key(
     // Windows wants a path that begins with a drive.
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let folder_name = folder.to_str().ok_or_else(|| {
-        CliError::could_not(format!("Windows cannot be told the name of `{}`", folder.display()))
+        CliError::could_not(format!(
+            "Windows cannot be told the name of `{}`",
+            folder.display()
+        ))
     })?;
     volume
         .save_external_key_to_file(protector_id, folder_name)
@@ -90,7 +93,9 @@ mod tests {
         let volumes = keyhaven_windows::volumes(&fake).expect("listed");
         let folder = tempfile::tempdir().expect("a folder");
         let saved = save_startup_keys(&volumes[0], folder.path()).expect("saved");
-        let [key] = saved.as_slice() else { panic!("{saved:?}") };
+        let [key] = saved.as_slice() else {
+            panic!("{saved:?}")
+        };
         assert!(key.proven);
         assert_eq!(
             key.path.file_name().expect("a file"),

@@ -39,8 +39,9 @@ impl Task {
     /// # Errors
     /// The scheduler says no.
     pub(crate) fn register(&self, runner: &mut dyn RunProgram) -> Result<(), CliError> {
-        let not_registered =
-            |error: &dyn std::error::Error| CliError::could_not("the task cannot be registered").because(error);
+        let not_registered = |error: &dyn std::error::Error| {
+            CliError::could_not("the task cannot be registered").because(error)
+        };
         let folder = tempfile::tempdir().map_err(|error| not_registered(&error))?;
         let file = folder.path().join("task.xml");
         fs::write(&file, utf16(&self.xml())).map_err(|error| not_registered(&error))?;
@@ -127,9 +128,9 @@ impl Task {
 }
 
 fn run(runner: &mut dyn RunProgram, arguments: &[&OsStr], message: &str) -> Result<(), CliError> {
-    let outcome = runner
-        .run(SCHEDULER, arguments)
-        .map_err(|error| CliError::could_not(format!("{message}: {SCHEDULER} does not start")).because(&error))?;
+    let outcome = runner.run(SCHEDULER, arguments).map_err(|error| {
+        CliError::could_not(format!("{message}: {SCHEDULER} does not start")).because(&error)
+    })?;
     if outcome.success {
         return Ok(());
     }

@@ -220,7 +220,9 @@ impl State {
             Self::Off => "not encrypted".to_owned(),
             Self::On => "on".to_owned(),
             Self::Locked => "locked".to_owned(),
-            Self::Suspended { restarts: None | Some(0) } => "suspended until it is resumed".to_owned(),
+            Self::Suspended {
+                restarts: None | Some(0),
+            } => "suspended until it is resumed".to_owned(),
             Self::Suspended { restarts: Some(1) } => "suspended until the next restart".to_owned(),
             Self::Suspended {
                 restarts: Some(restarts),
@@ -230,7 +232,11 @@ impl State {
                 paused,
                 percent,
             } => {
-                let how = if encrypts { "being encrypted" } else { "being decrypted" };
+                let how = if encrypts {
+                    "being encrypted"
+                } else {
+                    "being decrypted"
+                };
                 let waits = if paused { ", paused" } else { "" };
                 format!("{how}, {percent} % are{waits}")
             }
@@ -344,7 +350,11 @@ mod tests {
         for (state, name, text) in [
             (State::Off, "off", "not encrypted"),
             (State::Locked, "locked", "locked"),
-            (converting, "encryption_paused", "being encrypted, 37 % are, paused"),
+            (
+                converting,
+                "encryption_paused",
+                "being encrypted, 37 % are, paused",
+            ),
             (
                 State::Suspended { restarts: Some(2) },
                 "suspended",

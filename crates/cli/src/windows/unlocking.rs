@@ -42,8 +42,10 @@ pub(crate) fn unlock(live: &Live<'_>, key: &UnlockArgs, context: &Context) -> Re
             volume.unlock_with_external_key(SecretBytes::copy_of(key.key().expose_secret()))
         }
         _ => {
-            return Err(CliError::could_not(format!("Windows does not unlock drives with {what}"))
-                .hint(format!("this drive can be opened with {}", options(live))));
+            return Err(
+                CliError::could_not(format!("Windows does not unlock drives with {what}"))
+                    .hint(format!("this drive can be opened with {}", options(live))),
+            );
         }
     };
     answer.map_err(|error| match error.code() {

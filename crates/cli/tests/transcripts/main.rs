@@ -48,4 +48,6 @@ mod shown;
 mod system_driver;
 mod transcript;
 mod usage;
+#[cfg(target_os = "linux")]
+mod windows_pc;
 mod wizard;

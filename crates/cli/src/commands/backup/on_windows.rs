@@ -156,13 +156,15 @@ impl Backup {
             )));
         }
         if live.told.is_locked() {
-            return Err(
-                CliError::no(format!("{name} is locked, so Windows does not give out its recovery key"))
-                    .hint(format!("unlock it (`keyhaven unlock {name}`), and save its key then"))
-                    .hint(format!(
-                        "or save it with what opens it: `keyhaven backup {name} --password`, `--startup-key FILE`"
-                    )),
-            );
+            return Err(CliError::no(format!(
+                "{name} is locked, so Windows does not give out its recovery key"
+            ))
+            .hint(format!(
+                "unlock it (`keyhaven unlock {name}`), and save its key then"
+            ))
+            .hint(format!(
+                "or save it with what opens it: `keyhaven backup {name} --password`, `--startup-key FILE`"
+            )));
         }
         if self.has_something_to_save(live) || self.add_recovery_key {
             return Ok(());
@@ -182,7 +184,10 @@ impl Backup {
             kind == ProtectorType::NumericalPassword
                 || (kind == ProtectorType::ExternalKey && self.save_startup_key)
         };
-        live.told.protectors.iter().any(|protector| is_wanted(protector.kind))
+        live.told
+            .protectors
+            .iter()
+            .any(|protector| is_wanted(protector.kind))
     }
 
     /// Saves the keys of a drive, after adding one where there is none.

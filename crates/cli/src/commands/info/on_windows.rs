@@ -114,12 +114,15 @@ fn windows_text(live: &Live<'_>, with_protectors: bool) -> String {
     let mut lines = vec![
         "Windows says".to_owned(),
         format!("  BitLocker is {}", told.state.to_text()),
-        format!("  it is {}", match told.kind {
-            "system" => "the drive of the Windows that is running",
-            "fixed" => "a built-in data drive",
-            "removable" => "a removable drive",
-            _ => "a drive of an unknown kind",
-        }),
+        format!(
+            "  it is {}",
+            match told.kind {
+                "system" => "the drive of the Windows that is running",
+                "fixed" => "a built-in data drive",
+                "removable" => "a removable drive",
+                _ => "a drive of an unknown kind",
+            }
+        ),
     ];
     if told.unlocks_by_itself == Some(true) {
         lines.push("  it unlocks by itself when Windows starts".to_owned());

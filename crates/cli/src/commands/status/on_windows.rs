@@ -48,7 +48,10 @@ pub(super) fn of_drive(
 ) -> Result<DriveStatus, CliError> {
     let opener = live.opener()?;
     let hints = |id: Guid| -> Vec<String> {
-        let protectors = live.beneath.iter().flat_map(|volume| volume.metadata().protectors());
+        let protectors = live
+            .beneath
+            .iter()
+            .flat_map(|volume| volume.metadata().protectors());
         let hints = protectors
             .filter(|own| own.id() == id)
             .flat_map(|own| own.backup_hints());
