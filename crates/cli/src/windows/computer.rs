@@ -1,5 +1,6 @@
 //! The Windows of this computer.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -11,18 +12,19 @@ use super::{Live, has_no_bitlocker, is_name_of_a_volume, raw, refusal};
 use crate::context::Context;
 use crate::error::CliError;
 
-/// Windows, to be asked; or why it cannot be.
+/// Windows, to be asked.
 // Elsewhere there is none, and what is said to one is compiled all the same.
 #[cfg_attr(not(any(windows, debug_assertions)), allow(dead_code))]
 #[derive(Debug)]
 pub(crate) struct Computer {
-    provider: Result<Box<dyn Provider>, Error>,
+    /// Connected when it is first asked: most drives are none of Windows'.
+    provider: OnceCell<Result<Box<dyn Provider>, Error>>,
     /// What lies under the volumes of a made-up computer, by their paths; none for a real one.
     images: Option<BTreeMap<String, PathBuf>>,
 }
 
 impl Computer {
-    /// Connects to the Windows that this program runs on; none on other systems.
+    /// Returns the Windows that this program runs on; none on other systems.
     pub(crate) fn this() -> Option<Self> {
         #[cfg(debug_assertions)]
         if let Some(made_up) = made_up::computer() {
@@ -30,7 +32,7 @@ impl Computer {
         }
         #[cfg(windows)]
         return Some(Self {
-            provider: keyhaven_windows::Wmi::connect().map(|wmi| -> Box<dyn Provider> { Box::new(wmi) }),
+            provider: OnceCell::new(),
             images: None,
         });
         #[cfg(not(windows))]
@@ -42,7 +44,7 @@ impl Computer {
     /// # Errors
     /// Windows cannot be asked: the program is not elevated, or this Windows has no BitLocker.
     pub(crate) fn volumes(&self) -> Result<Vec<EncryptableVolume<'_>>, Error> {
-        match &self.provider {
+        match self.provider.get_or_init(connect) {
             Ok(provider) => keyhaven_windows::volumes(&**provider),
             Err(Error::Unreachable(code)) => Err(Error::Unreachable(*code)),
             Err(error) => Err(Error::Answer {
@@ -98,6 +100,16 @@ impl Computer {
     }
 }
 
+#[cfg(windows)]
+fn connect() -> Result<Box<dyn Provider>, Error> {
+    keyhaven_windows::Wmi::connect().map(|wmi| -> Box<dyn Provider> { Box::new(wmi) })
+}
+
+#[cfg(not(windows))]
+fn connect() -> Result<Box<dyn Provider>, Error> {
+    Err(Error::Unreachable(keyhaven_windows::Code::WMI_INVALID_NAMESPACE))
+}
+
 /// Tells whether the computer that is asked is a made-up one.
 pub(super) fn is_made_up() -> bool {
     #[cfg(debug_assertions)]
@@ -116,7 +128,7 @@ mod made_up {
     use keyhaven_windows::Provider;
     use keyhaven_windows::fake::FakeComputer;
 
-    use super::{Computer, Error};
+    use super::{Computer, Error, OnceCell};
 
     /// Returns the file that describes it.
     pub(super) fn file() -> Option<PathBuf> {
@@ -136,16 +148,16 @@ mod made_up {
                     .collect();
                 let provider: Box<dyn Provider> = Box::new(fake);
                 Computer {
-                    provider: Ok(provider),
+                    provider: OnceCell::from(Ok(provider)),
                     images: Some(images),
                 }
             }
             Err(error) => Computer {
-                provider: Err(Error::Answer {
+                provider: OnceCell::from(Err(Error::Answer {
                     what: "the made-up computer",
                     expected: "the description of one".to_owned(),
                     found: error.to_string(),
-                }),
+                })),
                 images: None,
             },
         }
