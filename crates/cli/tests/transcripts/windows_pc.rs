@@ -516,11 +516,11 @@ fn ways_to_unlock_are_added_and_removed() {
     assert_eq!(list["protectors"].as_array().unwrap().len(), 3);
     let nowhere = format!("file:{}", pc.desk.arg("nowhere/key.txt"));
     let add = ["protector", "add", "D:", "--new-recovery-key", "--yes", "--to"];
-    let run = pc.run(&[&add[..], &[&nowhere]].concat()).exits(2);
+    let run = pc.run(&[&add[..], &[nowhere.as_str()]].concat()).exits(2);
     assert!(run.stderr.contains("was not added"), "{run:#?}");
     assert_eq!(pc.recovery_ids("D").len(), 1);
     let place = pc.place();
-    pc.run(&[&add[..], &[&place]].concat()).exits(0);
+    pc.run(&[&add[..], &[place.as_str()]].concat()).exits(0);
     assert_eq!(pc.recovery_ids("D").len(), 2);
 
     let keys = pc.desk.arg("keys");
