@@ -1,6 +1,6 @@
 //! `keyhaven unlock` and `keyhaven lock` on a Windows PC: Windows shows the files itself, under the drive's letter.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::Parser;
 use serde::Serialize;
@@ -69,7 +69,7 @@ impl Run for Lock {
 
 fn find<'c>(
     computer: Option<&'c Computer>,
-    name: &OsString,
+    name: &OsStr,
     context: &Context,
 ) -> Result<Live<'c>, CliError> {
     windows::drive(computer, name, context)?.ok_or_else(|| {
