@@ -67,11 +67,7 @@ impl Run for Lock {
     }
 }
 
-fn find<'c>(
-    computer: Option<&'c Computer>,
-    name: &OsStr,
-    context: &Context,
-) -> Result<Live<'c>, CliError> {
+fn find<'c>(computer: Option<&'c Computer>, name: &OsStr, context: &Context) -> Result<Live<'c>, CliError> {
     windows::drive(computer, name, context)?.ok_or_else(|| {
         CliError::could_not(format!("Windows knows no drive `{}`", name.to_string_lossy()))
             .hint("`keyhaven drives` lists the drives of this computer")
