@@ -153,10 +153,10 @@ impl Verb {
 }
 
 /// Finds the verb that was given, with its own arguments.
-pub(crate) fn find<'a>(
+pub(crate) fn find(
     verbs: impl IntoIterator<Item = &'static Verb>,
-    matches: &'a ArgMatches,
-) -> Option<(&'static Verb, &'a ArgMatches)> {
+    matches: &ArgMatches,
+) -> Option<(&'static Verb, &ArgMatches)> {
     let (name, matches) = matches.subcommand()?;
     let verb = verbs
         .into_iter()
