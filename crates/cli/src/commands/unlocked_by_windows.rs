@@ -68,11 +68,18 @@ impl Run for Lock {
 }
 
 fn find<'c>(computer: Option<&'c Computer>, name: &OsStr, context: &Context) -> Result<Live<'c>, CliError> {
-    windows::drive(computer, name, context)?.ok_or_else(|| {
+    if let Some(live) = windows::drive(computer, name, context)? {
+        return Ok(live);
+    }
+    // Other verbs read a drive as it lies where Windows has no BitLocker; this is its own work.
+    if let Some(Err(error)) = computer.map(Computer::volumes) {
+        return Err(windows::refusal(&error));
+    }
+    Err(
         CliError::could_not(format!("Windows knows no drive `{}`", name.to_string_lossy()))
             .hint("`keyhaven drives` lists the drives of this computer")
-            .hint("the files of an image can be listed with `keyhaven ls`, and copied with `keyhaven cp`")
-    })
+            .hint("the files of an image can be listed with `keyhaven ls`, and copied with `keyhaven cp`"),
+    )
 }
 
 fn tell(live: &Live<'_>, locked: bool, done: Done, context: &Context) -> Result<Exit, CliError> {
