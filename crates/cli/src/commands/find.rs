@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::Parser;
+use keyhaven_backup::drive::Drive as Opens;
 use keyhaven_backup::verdict::{Effort, Verdict, judge};
 use keyhaven_fve::Guid;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::error::{CliError, Exit};
 use crate::ledger_file;
 use crate::looking::{self, Sight};
 use crate::vault_args::VaultArgs;
+use crate::windows::{self, Computer, Live};
 
 pub(super) const VERB: Verb = Verb::of::<Find>();
 
@@ -57,8 +59,8 @@ struct Hit {
     bad_blocks: Vec<usize>,
 }
 
-enum Wanted {
-    Drive(Box<Drive>),
+enum Wanted<'a> {
+    Drive(&'a dyn Opens),
     /// The beginning of a key ID, upper case.
     Id(String),
 }
@@ -66,21 +68,16 @@ enum Wanted {
 impl Run for Find {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
         let name = self.wanted.to_string_lossy().into_owned();
-        let wanted = match key_id(&self.wanted) {
-            Some(id) => Wanted::Id(id),
-            None => {
-                let drive = DriveArgs {
-                    drive: self.wanted.clone(),
-                    metadata: self.metadata,
-                };
-                let drive = drive.open(context).map_err(|error| {
-                    if is_part_of_an_id(&self.wanted) {
-                        error.hint("a key ID is given by its first 8 characters or as a whole")
-                    } else {
-                        error
-                    }
-                })?;
-                Wanted::Drive(Box::new(drive))
+        let computer = Computer::this();
+        let live = windows::drive(computer.as_ref(), &self.wanted, context)?.filter(Live::is_only_asked);
+        let opener = live.as_ref().map(Live::opener).transpose()?;
+        let drive;
+        let wanted = match (&opener, key_id(&self.wanted)) {
+            (Some(opener), _) => Wanted::Drive(opener.drive()),
+            (None, Some(id)) => Wanted::Id(id),
+            (None, None) => {
+                drive = self.open(context)?;
+                Wanted::Drive(&drive.volume)
             }
         };
         let targets = if self.places.is_empty() {
@@ -113,7 +110,7 @@ impl Run for Find {
                             } else {
                                 Effort::Everything
                             };
-                            Hit::of(file, judge(&drive.volume, &found, effort), &found.ids, drive)
+                            Hit::of(file, judge(*drive, &found, effort), &found.ids, *drive)
                         }
                     },
                     Sight::Problem {
@@ -162,6 +159,22 @@ impl Run for Find {
     }
 }
 
+impl Find {
+    fn open(&self, context: &Context) -> Result<Drive, CliError> {
+        let drive = DriveArgs {
+            drive: self.wanted.clone(),
+            metadata: self.metadata.clone(),
+        };
+        drive.open(context).map_err(|error| {
+            if is_part_of_an_id(&self.wanted) {
+                error.hint("a key ID is given by its first 8 characters or as a whole")
+            } else {
+                error
+            }
+        })
+    }
+}
+
 /// Recognises a key ID: 8 hexadecimal digits or a whole GUID. A file of that name is meant as a drive.
 fn key_id(text: &OsStr) -> Option<String> {
     if Path::new(text).exists() {
@@ -183,15 +196,9 @@ fn is_part_of_an_id(text: &OsStr) -> bool {
 
 impl Hit {
     /// Makes a hit of a key that opens the drive, or was meant to.
-    fn of(file: &str, verdict: Verdict, ids: &[Guid], drive: &Drive) -> Option<Self> {
-        let ours = |id: &&Guid| {
-            drive
-                .volume
-                .metadata()
-                .protectors()
-                .iter()
-                .any(|own| own.id() == **id)
-        };
+    fn of(file: &str, verdict: Verdict, ids: &[Guid], drive: &dyn Opens) -> Option<Self> {
+        let protectors = drive.protectors();
+        let ours = |id: &&Guid| protectors.iter().any(|(own, _)| own == *id);
         let (id, bad_blocks) = match &verdict {
             Verdict::Opens { protector_id } => (Some(*protector_id), Vec::new()),
             Verdict::Mistyped { bad_blocks, .. } => (Some(*ids.iter().find(ours)?), bad_blocks.clone()),

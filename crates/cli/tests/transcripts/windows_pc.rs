@@ -294,6 +294,16 @@ fn every_unlocked_drive_is_backed_up_at_once() {
     );
     pc.run(&["verify", "D:", &pc.desk.arg("keys")]).exits(0);
     pc.run(&["verify", "R:", &pc.desk.arg("keys")]).exits(0);
+    for (drive, key_id) in [("C:", "00000011"), ("R:", "")] {
+        let run = pc.run(&["find", drive, &pc.desk.arg("keys")]).exits(0);
+        assert!(
+            run.stdout.contains("opens the drive") && run.stdout.contains(key_id),
+            "{run:#?}"
+        );
+    }
+    pc.run(&["find", "C:"]).exits(0);
+    let run = pc.run(&["find", "H:", &pc.desk.arg("keys")]).exits(1);
+    assert!(run.stdout.contains("no key of H: was found"), "{run:#?}");
 }
 
 #[test]
@@ -662,6 +672,13 @@ fn a_windows_without_bitlocker_is_told() {
         run.stderr.contains("this Windows has no BitLocker to ask"),
         "{run:#?}"
     );
+    for verb in ["unlock", "lock"] {
+        let run = pc.run(&[verb, "E:"]).exits(2);
+        assert!(
+            run.stderr.contains("this Windows has no BitLocker to ask"),
+            "{run:#?}"
+        );
+    }
     // Drives and images are read all the same.
     if let Some(known) = corpus::volume_or_skip("cs-aes-xts-128") {
         pc.run(&["info", &image(&known)]).exits(0);
