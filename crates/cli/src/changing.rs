@@ -48,7 +48,8 @@ impl ChangeArgs {
 
     /// Shows what will be done and asks whether to; `false` where it is only to be shown.
     pub(crate) fn agree(&self, drive: &str, steps: &[String], context: &Context) -> Result<bool, CliError> {
-        context.ui.say(&format!("On {drive}:"));
+        // "On C:", not "On C::".
+        context.ui.say(&format!("On {}:", drive.trim_end_matches(':')));
         for step in steps {
             context.ui.say(&format!("  {step}"));
         }

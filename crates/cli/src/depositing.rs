@@ -112,6 +112,13 @@ impl Deposited {
         }
     }
 
+    /// Says that every copy is good, where that is so.
+    pub(crate) fn say_proven(&self, context: &Context) {
+        if self.exit() == Exit::Done {
+            say_proven(&self.receipts, context);
+        }
+    }
+
     /// Adds a copy that was made in another way.
     pub(crate) fn add(&mut self, receipt: Receipt, context: &Context) {
         self.all_proven &= receipt.proven;
@@ -177,6 +184,17 @@ impl PlaceArgs {
         self.places.iter().map(|text| parse(text)).collect()
     }
 
+    /// Refuses places where Windows alone saves: what it saves can be read back by nobody, so it proves nothing.
+    pub(crate) fn refuse_unprovable(&self, places: &[Place]) -> Result<(), CliError> {
+        if places.is_empty() || places.iter().any(|place| !matches!(place, Place::Windows(_))) {
+            return Ok(());
+        }
+        Err(CliError::could_not(
+            "what Windows saves itself cannot be read back here, so it is no proof that the new key is safe",
+        )
+        .hint("add a place that can be read back, such as `--to file:PATH` or `--to usb`"))
+    }
+
     /// Saves the keys to every place, reads each copy back, tries it, and says what came of it.
     pub(crate) fn save(
         &self,
@@ -184,10 +202,12 @@ impl PlaceArgs {
         places: &[Place],
         context: &Context,
     ) -> Result<Deposited, CliError> {
-        self.save_of(deposit, None, places, context)
+        let deposited = self.save_of(deposit, None, places, context)?;
+        deposited.say_proven(context);
+        Ok(deposited)
     }
 
-    /// Does the same with the keys of a drive that Windows has unlocked.
+    /// Does the same with the keys of a drive that Windows has unlocked, but for the last word on all copies.
     pub(crate) fn save_on_windows(
         &self,
         deposit: &Deposit<'_>,
@@ -245,15 +265,6 @@ impl PlaceArgs {
                 Err(error) if error.exit() == Exit::Stopped => return Err(error),
                 Err(error) => answer.failures.push(Failure::of(name, &error, context)),
             }
-        }
-        let is_kept = answer.receipts.iter().any(|receipt| receipt.place != "stdout");
-        if !context.ui.is_json() && answer.exit() == Exit::Done && is_kept {
-            context.ui.say(match proven_by {
-                ProvenBy::Drive => "Every copy was read back and opens the drive.",
-                ProvenBy::Windows => {
-                    "Every copy was read back, and has the key that Windows says opens the drive."
-                }
-            });
         }
         Ok(answer)
     }
@@ -381,6 +392,24 @@ impl PlaceArgs {
             )
         })
     }
+}
+
+/// Says what was done to every one of these copies, if any is kept.
+pub(crate) fn say_proven<'a>(receipts: impl IntoIterator<Item = &'a Receipt>, context: &Context) {
+    let kept = receipts.into_iter().filter(|receipt| receipt.place != "stdout");
+    let by: Vec<ProvenBy> = kept.filter_map(|receipt| receipt.proven_by).collect();
+    if by.is_empty() || context.ui.is_json() {
+        return;
+    }
+    context.ui.say(
+        match (by.contains(&ProvenBy::Drive), by.contains(&ProvenBy::Windows)) {
+            (true, true) => {
+                "Every copy was read back, and opens its drive or has the key that Windows says opens it."
+            }
+            (false, true) => "Every copy was read back, and has the key that Windows says opens the drive.",
+            _ => "Every copy was read back and opens the drive.",
+        },
+    );
 }
 
 /// Asks whether a device or file is a BitLocker volume; what cannot be read is taken not to be.

@@ -11,6 +11,7 @@ use crate::elevation;
 use crate::error::CliError;
 use crate::map_file;
 use crate::randomness;
+use crate::windows;
 
 /// A device, and the same to be written where it was opened for that.
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ impl Medium {
 
     /// Opens a device or image file to be changed, which nobody else may do meanwhile.
     pub(crate) fn open_writable(path: &Path, format: Format) -> Result<Self, CliError> {
+        windows::refuse_unlocked(path)?;
         let image = container::open_writable(path, format, &mut randomness::of_the_system)
             .map_err(|error| refusal(&error, path))?;
         Ok(Self {

@@ -16,6 +16,7 @@ use keyhaven_disk::{Device, OpenError, Writable, content, free_space};
 use crate::elevation;
 use crate::error::CliError;
 use crate::randomness;
+use crate::windows;
 
 /// The arguments by which a verb is told which kind of image file to make.
 #[derive(Debug, Clone, clap::Args)]
@@ -200,6 +201,7 @@ impl Target {
             ))
             .hint("`--overwrite` writes over it"));
         }
+        windows::refuse_unlocked(path)?;
         let device = keyhaven_disk::open_writable(path).map_err(|error| cannot_open(path, &error))?;
         Ok(Self::Device {
             path: path.to_owned(),

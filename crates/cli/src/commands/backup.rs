@@ -133,7 +133,7 @@ impl Run for Backup {
             .hint("its metadata may be damaged: see `keyhaven info`"));
         }
         if is_wizard {
-            places = wizard::choose_places(context, &drive.name, &[], &mut |place| {
+            places = wizard::choose_places(context, std::slice::from_ref(&drive.name), &[], &mut |place| {
                 self.places.check(place, &drive_path, context)
             })?;
         }

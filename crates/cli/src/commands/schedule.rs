@@ -96,7 +96,14 @@ fn check(runner: &mut dyn RunProgram, context: &Context) -> Result<Exit, CliErro
     for check in CHECKS {
         context.interrupt.check()?;
         context.ui.detail(&format!("looking at {}", check.what));
-        problems.extend((check.problems)(context)?);
+        match (check.problems)(context) {
+            Ok(found) => problems.extend(found),
+            Err(error) => {
+                let text = format!("The {} could not be checked: {}", check.what, error.message());
+                log(&text, runner, context);
+                return Err(error);
+            }
+        }
     }
     if context.ui.is_json() {
         context.ui.json(&serde_json::json!({ "problems": problems }))?;
@@ -107,14 +114,14 @@ fn check(runner: &mut dyn RunProgram, context: &Context) -> Result<Exit, CliErro
         if !context.ui.is_json() {
             context.ui.line(&format!("NOT SAFE: {problem}"))?;
         }
-        log(problem, runner, context);
+        let text = format!("Not safe: {problem}. Save and prove the key: keyhaven backup");
+        log(&text, runner, context);
     }
     Ok(if problems.is_empty() { Exit::Done } else { Exit::No })
 }
 
 /// Writes a warning to the event log. It names drives and key IDs, and no key: Windows logs command lines.
-fn log(problem: &str, runner: &mut dyn RunProgram, context: &Context) {
-    let text = format!("Not safe: {problem}. Save and prove the key: keyhaven backup");
+fn log(text: &str, runner: &mut dyn RunProgram, context: &Context) {
     let arguments = [
         "/T",
         "WARNING",
@@ -125,7 +132,7 @@ fn log(problem: &str, runner: &mut dyn RunProgram, context: &Context) {
         "/SO",
         "Keyhaven",
         "/D",
-        text.as_str(),
+        text,
     ]
     .map(OsStr::new);
     let outcome = runner.run("eventcreate.exe", &arguments);

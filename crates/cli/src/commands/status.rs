@@ -68,6 +68,9 @@ struct DriveStatus {
     /// What Windows says of it: `on`, `locked`, `suspended`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     protection: Option<&'static str>,
+    /// Whether Windows may have encrypted it by itself.
+    #[serde(skip)]
+    may_be_by_itself: bool,
     /// What the event log says, newest first; only with `-v`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<String>,
@@ -114,7 +117,12 @@ struct CopyStatus {
 
 impl Run for Status {
     fn run(self, context: &Context) -> Result<Exit, CliError> {
-        let statuses = self.statuses(context)?;
+        let computer = Computer::this();
+        let refused = on_windows::refusal(computer.as_ref().filter(|_| self.drives.is_empty()));
+        if let Some(refused) = &refused {
+            context.ui.warn_of(refused);
+        }
+        let statuses = self.statuses(computer.as_ref(), context)?;
         if statuses.is_empty() {
             if context.ui.is_json() {
                 context.ui.json(&Answer { drives: statuses })?;
@@ -134,18 +142,22 @@ impl Run for Status {
                 print(drive, context)?;
             }
         }
-        Ok(if is_safe { Exit::Done } else { Exit::No })
+        Ok(match (is_safe, refused) {
+            (false, _) => Exit::No,
+            // What nobody could look at is not known to be safe.
+            (true, Some(_)) => Exit::CouldNot,
+            (true, None) => Exit::Done,
+        })
     }
 }
 
 impl Status {
-    fn statuses(&self, context: &Context) -> Result<Vec<DriveStatus>, CliError> {
+    fn statuses(&self, computer: Option<&Computer>, context: &Context) -> Result<Vec<DriveStatus>, CliError> {
         let entries = ledger_file::entries(context);
-        let computer = Computer::this();
         let mut live = Vec::new();
         let mut drives = Vec::new();
         for name in &self.drives {
-            if let Some(known) = crate::windows::drive(computer.as_ref(), name, context)? {
+            if let Some(known) = crate::windows::drive(computer, name, context)? {
                 live.push(known);
                 continue;
             }
@@ -156,7 +168,7 @@ impl Status {
             drives.push(arguments.open(context)?);
         }
         if self.drives.is_empty() {
-            if let Some(computer) = &computer {
+            if let Some(computer) = computer {
                 live = on_windows::all(computer, context)?;
             }
             let is_told = |drive: &Drive| {
@@ -194,7 +206,11 @@ impl Status {
 pub(super) fn what_is_not_safe(context: &Context) -> Result<Vec<String>, CliError> {
     let status = Status::try_parse_from(["status"])
         .map_err(|error| CliError::could_not("the status cannot be asked for").because(&error))?;
-    let statuses = status.statuses(context)?;
+    let computer = Computer::this();
+    if let Some(refused) = on_windows::refusal(computer.as_ref()) {
+        return Err(refused);
+    }
+    let statuses = status.statuses(computer.as_ref(), context)?;
     let unsafe_ones = statuses.iter().filter(|drive| drive.present && !drive.is_safe());
     Ok(unsafe_ones.map(DriveStatus::to_sentence).collect())
 }
@@ -335,6 +351,7 @@ fn of(
         encrypted: Some(subject.encrypted),
         keys,
         protection: None,
+        may_be_by_itself: false,
         events: Vec::new(),
     }
 }
@@ -405,6 +422,7 @@ fn absent(entries: &[Entry], present: &[DriveStatus]) -> Vec<DriveStatus> {
                 })
                 .collect(),
             protection: None,
+            may_be_by_itself: false,
             events: Vec::new(),
         }
     };
@@ -455,7 +473,7 @@ impl DriveStatus {
 
     /// Tells whether a key of it is nowhere, so that its owner may never have seen one: Windows encrypts by itself.
     fn may_be_unseen(&self) -> bool {
-        self.protection.is_some() && self.keys.iter().any(|key| key.state == "never_backed_up")
+        self.may_be_by_itself && self.keys.iter().any(|key| key.state == "never_backed_up")
     }
 }
 
@@ -482,7 +500,14 @@ fn print(drive: &DriveStatus, context: &Context) -> Result<(), CliError> {
     match drive.encrypted {
         Some(false) => ui.line("  is not encrypted: it needs no recovery key")?,
         Some(true) if drive.keys.iter().all(|key| key.state == "stale") => {
-            ui.line("  NOT SAFE: has no recovery key; `keyhaven backup` says how to add one")?;
+            let how = match drive.protection {
+                Some(_) => format!(
+                    "`keyhaven backup {} --add-recovery-key` adds and saves one",
+                    drive.drive
+                ),
+                None => "`keyhaven backup` says how to add one".to_owned(),
+            };
+            ui.line(&format!("  NOT SAFE: has no recovery key; {how}"))?;
         }
         _ => {}
     }

@@ -28,7 +28,7 @@ pub(crate) use live::{Live, no_keys};
 #[cfg(test)]
 pub(crate) use runner::Outcome;
 pub(crate) use runner::{RunProgram, System};
-pub(crate) use saving::save;
+pub(crate) use saving::{no_package, save, unlock_beneath};
 pub(crate) use startup_key::{save_startup_key, save_startup_keys};
 pub(crate) use task::{Task, Triggers};
 pub(crate) use told::{BackupNote, Protector, State, Told};
@@ -37,7 +37,7 @@ pub(crate) use unlocking::{Done, lock, unlock};
 use std::ffi::OsStr;
 use std::path::Path;
 
-use keyhaven_windows::{Code, Error};
+use keyhaven_windows::{Code, EncryptableVolume, Error};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -65,16 +65,36 @@ pub(crate) fn is_here() -> bool {
 /// Tells whether Windows knows the drive at a path as an encrypted one, also while it is unlocked and looks as if it
 /// were not.
 pub(crate) fn is_encrypted(path: &Path) -> bool {
-    let Some(name) = path.to_str().filter(|name| is_name_of_a_volume(name)) else {
-        return false;
+    ask(path, |volume| volume.volume_id().is_some()).unwrap_or(false)
+}
+
+/// Refuses to write a drive that Windows has unlocked, as it lies: through its name only its content is there, and what
+/// looks like a drive that was never encrypted would be encrypted twice.
+///
+/// # Errors
+/// It is such a drive.
+pub(crate) fn refuse_unlocked(path: &Path) -> Result<(), CliError> {
+    let is_unlocked = |volume: &EncryptableVolume<'_>| {
+        volume.volume_id().is_some()
+            && Told::of(volume).is_ok_and(|told| told.is_encrypted() && !told.is_locked())
     };
-    let Some(computer) = Computer::this() else {
-        return false;
-    };
-    let volumes = computer.volumes().unwrap_or_default();
-    volumes
-        .iter()
-        .any(|volume| volume.is_called(name) && volume.volume_id().is_some())
+    if !ask(path, is_unlocked).unwrap_or(false) {
+        return Ok(());
+    }
+    let name = path.display();
+    Err(CliError::could_not(format!(
+        "{name} is a BitLocker drive that Windows has unlocked: only its content could be written there"
+    ))
+    .hint(format!("lock it first: `keyhaven lock {name}`"))
+    .hint("Windows itself changes the drive with `keyhaven protector`, `rotate`, `suspend` and `resume`"))
+}
+
+/// Asks something about the volume that a path names as Windows does; none if there is no such, or no answer.
+fn ask<T>(path: &Path, question: impl FnOnce(&EncryptableVolume<'_>) -> T) -> Option<T> {
+    let name = path.to_str().filter(|name| is_name_of_a_volume(name))?;
+    let computer = Computer::this()?;
+    let volumes = computer.volumes().ok()?;
+    volumes.iter().find(|volume| volume.is_called(name)).map(question)
 }
 
 /// Puts what Windows refused into words, with the next step.
@@ -92,7 +112,7 @@ pub(crate) fn refusal(error: &Error) -> CliError {
 }
 
 /// Tells whether this Windows has no BitLocker at all: then drives are only read raw.
-fn has_no_bitlocker(error: &Error) -> bool {
+pub(crate) fn has_no_bitlocker(error: &Error) -> bool {
     matches!(
         error,
         Error::Unreachable(Code::WMI_INVALID_NAMESPACE | Code::WMI_INVALID_CLASS)

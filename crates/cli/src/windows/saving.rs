@@ -1,7 +1,8 @@
 //! The recovery keys of a drive that Windows has unlocked, saved and proven.
 
 use keyhaven_backup::place::Place;
-use keyhaven_fve::Guid;
+use keyhaven_fve::keys::RecoveryPassword;
+use keyhaven_fve::{Credential, Guid, RecordKey, RecoveryRecord, Unlocked};
 use keyhaven_windows::recovery_records;
 
 use super::{Live, no_keys};
@@ -10,6 +11,7 @@ use crate::depositing::{Deposit, Deposited, OnWindows, PlaceArgs};
 use crate::error::CliError;
 
 /// Asks Windows for the recovery keys of a drive, or for one of them, saves them to every place and proves each copy.
+/// The last word on all copies is left to the caller.
 ///
 /// # Errors
 /// Windows does not give the keys, or there are none.
@@ -38,4 +40,43 @@ pub(crate) fn save(
         proven_by: opener.proven_by(),
     };
     places.save_on_windows(&deposit, windows, to, context)
+}
+
+/// Unlocks what lies under a drive with a recovery key that Windows gives, as key packages need it.
+///
+/// # Errors
+/// The drive cannot be read beneath, or no key that Windows gives opens it.
+pub(crate) fn unlock_beneath(live: &Live<'_>) -> Result<(Unlocked, Vec<RecoveryRecord>), CliError> {
+    let Some(beneath) = &live.beneath else {
+        return Err(no_package(live));
+    };
+    let records = recovery_records(&live.volume, false).map_err(|error| no_keys(&error))?;
+    let unlocked = records.iter().find_map(|record| {
+        let RecordKey::RecoveryPassword(key) = &record.key else {
+            return None;
+        };
+        let key = RecoveryPassword::parse(key.to_digits().expose_secret()).ok()?;
+        beneath.unlock(&Credential::RecoveryPassword(key)).ok()
+    });
+    let unlocked = unlocked.ok_or_else(|| {
+        CliError::no(format!(
+            "no recovery key that Windows gives for {} opens it: there is no key package to be read",
+            live.name()
+        ))
+    })?;
+    let records = beneath.records(&unlocked);
+    Ok((unlocked, records))
+}
+
+/// Says why no key package can be had of a drive that Windows has unlocked.
+pub(crate) fn no_package(live: &Live<'_>) -> CliError {
+    CliError::could_not(format!(
+        "a key package is read off the drive, and {} cannot be read beneath what Windows shows of it",
+        live.name()
+    ))
+    .hint("leave out `--key-package`: the recovery key is saved without it")
+    .hint(format!(
+        "`manage-bde -KeyPackage {} -ID KEY-ID -Path FOLDER` has Windows write one",
+        live.name()
+    ))
 }

@@ -150,6 +150,19 @@ impl Told {
         self.state == State::Locked
     }
 
+    /// Tells whether Windows may have encrypted it by itself, as it does the built-in drives of new computers: nobody
+    /// chose a password then, and nobody may have seen the recovery key.
+    pub(crate) fn may_be_encrypted_by_itself(&self) -> bool {
+        let is_built_in = matches!(self.kind, "system" | "fixed");
+        let is_chosen = |own: &Protector| {
+            !matches!(
+                own.kind,
+                ProtectorType::Tpm | ProtectorType::NumericalPassword | ProtectorType::ExternalKey
+            )
+        };
+        is_built_in && !self.is_locked() && !self.protectors.iter().any(is_chosen)
+    }
+
     /// Returns its recovery keys.
     pub(crate) fn recovery_keys(&self) -> impl Iterator<Item = &Protector> {
         self.protectors
@@ -232,13 +245,12 @@ impl State {
                 paused,
                 percent,
             } => {
-                let how = if encrypts {
-                    "being encrypted"
-                } else {
-                    "being decrypted"
-                };
                 let waits = if paused { ", paused" } else { "" };
-                format!("{how}, {percent} % are{waits}")
+                if encrypts {
+                    format!("being encrypted, {percent} % done{waits}")
+                } else {
+                    format!("being decrypted, {percent} % left{waits}")
+                }
             }
             Self::Unknown => "unknown".to_owned(),
         }
@@ -353,7 +365,7 @@ mod tests {
             (
                 converting,
                 "encryption_paused",
-                "being encrypted, 37 % are, paused",
+                "being encrypted, 37 % done, paused",
             ),
             (
                 State::Suspended { restarts: Some(2) },

@@ -235,7 +235,7 @@ fn all_drives_are_listed_with_what_windows_says() {
     assert!(line("D:").contains("unlocks by itself"));
     assert!(line("E:").contains("locked") && line("E:").contains("00000031"));
     assert!(line("F:").contains("suspended"));
-    assert!(line("G:").contains("being encrypted, 37 % are"));
+    assert!(line("G:").contains("being encrypted, 37 % done"));
     assert!(line("H:").contains("NO RECOVERY KEY"));
     assert!(line(r"\\?\Volume{P}").contains("not encrypted"));
 
@@ -310,7 +310,10 @@ fn every_unlocked_drive_is_backed_up_at_once() {
 fn what_is_said_while_it_is_backed_up_is_plain() {
     let pc = Pc::new(&scene());
     let run = pc.run(&["backup", "G:", "--to", &pc.place()]).exits(0);
-    assert!(run.stderr.contains("it is being encrypted, 37 % are"), "{run:#?}");
+    assert!(
+        run.stderr.contains("it is being encrypted, 37 % done"),
+        "{run:#?}"
+    );
     assert!(
         run.stderr.contains("saved and proven: key ID 00000051"),
         "{run:#?}"
@@ -430,12 +433,14 @@ fn windows_own_record_is_shown_and_not_trusted() {
         ),
         "{run:#?}"
     );
-    // Nobody has ever seen that of D:.
-    assert!(
-        run.stdout
-            .contains("Windows may have encrypted this drive by itself"),
-        "{run:#?}"
-    );
+    // Somebody chose a password for D:, so that Windows did not encrypt it by itself.
+    let by_itself = "Windows may have encrypted this drive by itself";
+    assert!(!run.stdout.contains(by_itself), "{run:#?}");
+    scene.volumes[1]
+        .protectors
+        .retain(|own| own.kind != ProtectorType::Passphrase.number());
+    let run = Pc::new(&scene).run(&["status"]).exits(1);
+    assert!(run.stdout.contains(by_itself), "{run:#?}");
     let status = pc.run(&["status", "C:", "--json"]).exits(1).json();
     assert_eq!(status["drives"][0]["keys"][0]["state"], "never_proven");
 
@@ -514,9 +519,13 @@ fn a_rotation_that_cannot_be_proven_leaves_both_keys() {
     pc.run(&["rotate", "D:", "--yes", "--to", &pc.place()]).exits(0);
     assert_eq!(pc.recovery_ids("D"), both[1..]);
     // What Windows saves itself is no proof that would let the old key go.
-    pc.run(&["rotate", "D:", "--yes", "--to", "windows:account"])
-        .exits(2);
-    assert_eq!(pc.recovery_ids("D").len(), 2);
+    for verb in [&["rotate"][..], &["protector", "add", "--new-recovery-key"]] {
+        let rest = ["D:", "--yes", "--to", "windows:account"];
+        let run = pc.run(&[verb, &rest].concat()).exits(2);
+        assert!(run.stderr.contains("cannot be read back"), "{run:#?}");
+        assert_eq!(pc.recovery_ids("D").len(), 1);
+    }
+    assert!(pc.volume("D").protectors.iter().all(|own| own.backups.is_empty()));
 }
 
 #[test]
@@ -646,9 +655,12 @@ fn without_an_administrators_rights_it_is_said_once_what_to_do() {
         &["rotate", "C:", "--yes", "--to", "file:keys"],
         &["unlock", "E:"],
         &["report"],
+        &["status"],
+        &["schedule", "--run"],
     ] {
         let run = pc.start(verb).go();
-        assert!(matches!(run.code, Some(2) | Some(0)), "{run:#?}");
+        // What could not be looked at is not said to be safe.
+        assert!(matches!(run.code, Some(2) | Some(1)), "{run:#?}");
         assert_eq!(
             run.stderr.matches("only an administrator may ask").count(),
             1,
@@ -659,6 +671,41 @@ fn without_an_administrators_rights_it_is_said_once_what_to_do() {
             1,
             "{verb:?}: {run:#?}"
         );
+    }
+}
+
+#[test]
+fn key_packages_are_read_off_the_drive() {
+    let mut scene = scene();
+    let Some(_real) = with_a_real_drive(&mut scene) else {
+        return;
+    };
+    let pc = Pc::new(&scene);
+    let answer = pc
+        .run(&["backup", "R:", "--json", "--key-package", "--to", &pc.place()])
+        .exits(0)
+        .json();
+    assert_eq!(answer["key_packages"][0]["proven"], true);
+    assert_eq!(pc.desk.names_in("keys").len(), 2);
+    // That of a drive that cannot be read is had from Windows' own program.
+    let run = pc
+        .run(&["backup", "C:", "--key-package", "--to", &pc.place()])
+        .exits(2);
+    assert!(run.stderr.contains("manage-bde -KeyPackage C:"), "{run:#?}");
+    assert_eq!(pc.desk.names_in("keys").len(), 2);
+}
+
+#[test]
+fn an_unlocked_drive_is_not_written_as_it_lies() {
+    let mut scene = scene();
+    let Some(_real) = with_a_real_drive(&mut scene) else {
+        return;
+    };
+    let pc = Pc::new(&scene);
+    let place = pc.place();
+    for verb in [&["encrypt", "R:", "--to", &place][..], &["repair", "R:"]] {
+        let run = pc.run(&[verb, &["--yes"]].concat()).exits(2);
+        assert!(run.stderr.contains("Windows has unlocked"), "{run:#?}");
     }
 }
 

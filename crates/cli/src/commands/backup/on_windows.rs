@@ -10,9 +10,10 @@ use keyhaven_disk::os::Host;
 use keyhaven_windows::state::ProtectorType;
 use serde::Serialize;
 
-use super::{Answer, Backup, wizard};
+use super::{Answer, Backup, save_packages, wizard};
+use crate::advice;
 use crate::context::Context;
-use crate::depositing::Deposited;
+use crate::depositing::{Deposited, say_proven};
 use crate::error::{CliError, Exit};
 use crate::windows::{self, Computer, Live, State};
 
@@ -64,13 +65,6 @@ impl Backup {
             },
             None => all(computer, &mut left_out, context)?,
         };
-        if self.key_package {
-            return Err(
-                CliError::could_not("Windows does not put key packages beside keys that it gives out").hint(
-                    "`keyhaven key-package save` reads it off the drive, unlocked with the recovery key that is saved here",
-                ),
-            );
-        }
         self.save_all(computer, drives, left_out, context).map(Some)
     }
 
@@ -87,7 +81,7 @@ impl Backup {
             match self.check(&live, context) {
                 Ok(()) => ready.push(live),
                 Err(error) if self.drive.is_some() || error.exit() == Exit::Stopped => return Err(error),
-                Err(error) => left_out.push(LeftOut::of(name, &error, context)),
+                Err(error) => left_out.push(LeftOut::of(name, &error)),
             }
         }
         if ready.is_empty() && left_out.is_empty() {
@@ -105,14 +99,14 @@ impl Backup {
         let places = if ready.is_empty() {
             Vec::new()
         } else if is_wizard {
-            wizard::choose_places(context, &names.join(", "), BY_WINDOWS, &mut |place| check(place))?
+            wizard::choose_places(context, &names, BY_WINDOWS, &mut |place| check(place))?
         } else {
             let places = self.places.parse()?;
             places.iter().try_for_each(check)?;
             places
         };
         let mut answers = Vec::new();
-        let mut exits: Vec<Exit> = left_out.iter().map(|left_out| left_out.exit).collect();
+        let mut exits = Vec::new();
         for live in ready {
             context.interrupt.check()?;
             let name = live.name().to_owned();
@@ -122,12 +116,20 @@ impl Backup {
                     exits.push(exit);
                 }
                 Err(error) if self.drive.is_some() || error.exit() == Exit::Stopped => return Err(error),
-                Err(error) => {
-                    exits.push(error.exit());
-                    left_out.push(LeftOut::of(name, &error, context));
-                }
+                Err(error) => left_out.push(LeftOut::of(name, &error)),
             }
         }
+        if worst(&exits) == Exit::Done {
+            say_proven(answers.iter().flat_map(|answer| &answer.receipts), context);
+        }
+        if is_wizard && answers.iter().any(|answer| !answer.receipts.is_empty()) {
+            wizard::say_goodbye(context);
+        }
+        // Last, so that it is what is seen.
+        for left_out in &left_out {
+            left_out.tell(context);
+        }
+        exits.extend(left_out.iter().map(|left_out| left_out.exit));
         if context.ui.is_json() {
             match (self.drive.is_some(), answers.pop()) {
                 (true, Some(answer)) => context.ui.json(&answer)?,
@@ -140,11 +142,7 @@ impl Backup {
                 }
             }
         }
-        let exit = worst(&exits);
-        if is_wizard && exit == Exit::Done {
-            wizard::say_goodbye(context);
-        }
-        Ok(exit)
+        Ok(worst(&exits))
     }
 
     /// Says why nothing can be saved of a drive, before anything is.
@@ -163,8 +161,12 @@ impl Backup {
                 "unlock it (`keyhaven unlock {name}`), and save its key then"
             ))
             .hint(format!(
-                "or save it with what opens it: `keyhaven backup {name} --password`, `--startup-key FILE`"
+                "or save it with what opens it: `keyhaven backup {name}` with {}",
+                advice::options_among(&live.told.protectors_as_on_the_drive()).join(", ")
             )));
+        }
+        if self.key_package && live.beneath.is_none() {
+            return Err(windows::no_package(live));
         }
         if self.has_something_to_save(live) || self.add_recovery_key {
             return Ok(());
@@ -198,7 +200,7 @@ impl Backup {
         places: &[Place],
         context: &Context,
     ) -> Result<(Answer, Exit), CliError> {
-        context.ui.say(&format!("{}:", live.told.title()));
+        context.ui.say(&live.told.title());
         match live.told.state {
             State::On => {}
             state => context.ui.say(&format!(
@@ -229,6 +231,12 @@ impl Backup {
                 }
             }
         }
+        let key_packages = if self.key_package {
+            let (unlocked, records) = windows::unlock_beneath(&live)?;
+            save_packages(&unlocked, &records, &deposited.receipts, context)?
+        } else {
+            Vec::new()
+        };
         if deposited.receipts.is_empty() && deposited.failures.is_empty() {
             return Err(CliError::could_not(format!(
                 "nothing of {} was saved: startup keys go to `usb` places only",
@@ -242,7 +250,7 @@ impl Backup {
             receipts: deposited.receipts,
             failures: deposited.failures,
             recovery_keys: deposited.recovery_keys,
-            key_packages: Vec::new(),
+            key_packages,
             differences: live.differences,
         };
         Ok((answer, exit))
@@ -262,7 +270,7 @@ fn all<'c>(
         match Live::of(volume, computer, context) {
             Ok(live) if live.told.is_encrypted() => drives.push(live),
             Ok(_) => {}
-            Err(error) => left_out.push(LeftOut::of(name, &error, context)),
+            Err(error) => left_out.push(LeftOut::of(name, &error)),
         }
     }
     Ok(drives)
@@ -305,19 +313,22 @@ fn worst(exits: &[Exit]) -> Exit {
 }
 
 impl LeftOut {
-    /// Makes one of an error, and says it.
-    fn of(drive: String, error: &CliError, context: &Context) -> Self {
-        if !context.ui.is_json() {
-            context.ui.warn(&format!("left out: {}", error.message()));
-            for hint in error.hints() {
-                context.ui.say(&format!("hint: {hint}"));
-            }
-        }
+    fn of(drive: String, error: &CliError) -> Self {
         Self {
             drive,
             reason: error.message().to_owned(),
             hints: error.hints().to_vec(),
             exit: error.exit(),
+        }
+    }
+
+    fn tell(&self, context: &Context) {
+        if context.ui.is_json() {
+            return;
+        }
+        context.ui.warn(&format!("NOT SAVED: {}", self.reason));
+        for hint in &self.hints {
+            context.ui.say(&format!("hint: {hint}"));
         }
     }
 }

@@ -78,16 +78,17 @@ pub(super) fn say_hello(context: &Context, drive: &str) {
 
 /// Asks where to save, several places at once; a place that cannot be is asked for again.
 ///
-/// `by_windows` are those that Windows saves to itself.
+/// `drives` are those whose keys are saved, `by_windows` the places that Windows saves to itself.
 pub(super) fn choose_places(
     context: &Context,
-    drive: &str,
+    drives: &[String],
     by_windows: &[(WindowsPlace, &str)],
     check: &mut dyn FnMut(&Place) -> Result<(), CliError>,
 ) -> Result<Vec<Place>, CliError> {
-    context
-        .ui
-        .say(&format!("\nThe recovery key of {drive} is found.\n"));
+    context.ui.say(&match drives {
+        [drive] => format!("\nThe recovery key of {drive} is found.\n"),
+        several => format!("\nThe recovery keys of {} are found.\n", several.join(", ")),
+    });
     let mut choices = [
         "Save it to a USB flash drive",
         "Save it to a file",

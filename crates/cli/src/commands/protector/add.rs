@@ -212,6 +212,7 @@ impl Add {
         for place in places {
             self.places.check(place, Path::new(live.name()), context)?;
         }
+        self.places.refuse_unprovable(places)?;
         if !self.change.agree(live.name(), &self.steps(), context)? {
             return Ok(Exit::Done);
         }
@@ -227,7 +228,10 @@ impl Add {
             } else {
                 let saved = windows::save(&live, Some(id), &self.places, places, context);
                 match saved {
-                    Ok(deposited) if deposited.exit() == Exit::Done => deposited.receipts,
+                    Ok(deposited) if deposited.exit() == Exit::Done => {
+                        deposited.say_proven(context);
+                        deposited.receipts
+                    }
                     _ => return Err(take_away(&live, id, "recovery key", saved.err())),
                 }
             };

@@ -30,6 +30,7 @@ impl Rotate {
         for place in places {
             self.places.check(place, Path::new(live.name()), context)?;
         }
+        self.places.refuse_unprovable(places)?;
         let note = Note::of(live.volume_id()?);
         let keys = Keys {
             recovery_keys: live.told.recovery_keys().map(|key| key.id).collect(),
@@ -50,6 +51,7 @@ impl Rotate {
         let both = "both open the drive now; run it again to go on, with places that can be read back";
         let deposited = windows::save(&live, Some(new), &self.places, places, context)
             .map_err(|error| error.hint(both))?;
+        deposited.say_proven(context);
         if deposited.exit() != Exit::Done {
             return Err(CliError::could_not(
                 "the old recovery key was not removed: the new one could not be saved and proven everywhere",

@@ -9,15 +9,17 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::windows::{self, BackupNote, Computer, Live, LoggedEvent, System};
 
-/// Asks for all encrypted drives of this computer. That Windows does not answer is said, and the others are looked at.
+/// Says why Windows does not answer at all, if it does not though it has BitLocker.
+pub(super) fn refusal(computer: Option<&Computer>) -> Option<CliError> {
+    match computer?.volumes() {
+        Err(error) if !windows::has_no_bitlocker(&error) => Some(windows::refusal(&error)),
+        _ => None,
+    }
+}
+
+/// Asks for all encrypted drives of this computer; none where Windows does not answer.
 pub(super) fn all<'c>(computer: &'c Computer, context: &Context) -> Result<Vec<Live<'c>>, CliError> {
-    let volumes = match computer.volumes() {
-        Ok(volumes) => volumes,
-        Err(error) => {
-            context.ui.warn_of(&windows::refusal(&error));
-            return Ok(Vec::new());
-        }
-    };
+    let volumes = computer.volumes().unwrap_or_default();
     let mut drives = Vec::new();
     for volume in volumes {
         context.interrupt.check()?;
@@ -71,6 +73,7 @@ pub(super) fn of_drive(
     };
     let mut status = of(&subject, entries, secrets, context);
     status.protection = Some(live.told.state.name());
+    status.may_be_by_itself = live.told.may_be_encrypted_by_itself();
     let is_about_it = |event: &&LoggedEvent| {
         let ids = live.told.protectors.iter().map(|own| own.id);
         ids.chain(live.told.volume_id).any(|id| event.ids.contains(&id))
