@@ -14,7 +14,7 @@ use crate::desk::{Desk, image};
 use crate::transcript::{Run, Transcript};
 
 /// Where the made-up computer is described.
-const VARIABLE: &str = "KEYHAVEN_FAKE_WINDOWS";
+pub(crate) const VARIABLE: &str = "KEYHAVEN_FAKE_WINDOWS";
 
 /// A password of the locked stick.
 const PASSWORD: &str = "vermilion ladder";
@@ -64,7 +64,7 @@ fn volume(letter: &str, number: u32, volume_type: u32, protectors: Vec<Protector
 /// The drives of the PC: the drive of Windows (TPM and recovery key, backed up to an account), a data drive that unlocks by
 /// itself, a locked stick, a suspended drive, one that is being encrypted, one without a recovery key, and one without a
 /// letter that is not encrypted.
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     let mut system_key = recovery(0x11);
     system_key.backups.push(Backup {
         bit: 2,
@@ -672,6 +672,28 @@ fn without_an_administrators_rights_it_is_said_once_what_to_do() {
             "{verb:?}: {run:#?}"
         );
     }
+}
+
+#[test]
+fn startup_keys_go_to_sticks() {
+    let pc = Pc::new(&scene());
+    let save = ["backup", "D:", "--save-startup-key", "--to"];
+    let run = pc.run(&[&save[..], &[pc.place().as_str()]].concat()).exits(2);
+    assert!(run.stderr.contains("`usb` places only"), "{run:#?}");
+    let stick = format!("usb:{}", pc.desk.arg("keys"));
+    let run = pc.run(&[&save[..], &[stick.as_str()]].concat()).exits(2);
+    assert_eq!(
+        run.stderr.matches("no removable drive is mounted at").count(),
+        1,
+        "{run:#?}"
+    );
+    assert!(pc.desk.names_in("keys").is_empty());
+    // Where one is, Windows writes the file; that of a key without a stick is written to a folder.
+    let keys = pc.desk.arg("keys");
+    pc.run(&["protector", "add", "D:", "--yes", "--new-startup-key", &keys])
+        .exits(0);
+    let [name] = pc.desk.names_in("keys").try_into().unwrap();
+    assert!(name.ends_with(".BEK"), "{name}");
 }
 
 #[test]

@@ -13,7 +13,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tempfile::TempDir;
 
+use crate::windows_pc;
+
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a made-up Windows PC is described, if the desk has one.
+const PC: &str = "pc.json";
 
 const CTRL_C: &str = "\u{3}";
 
@@ -48,7 +53,11 @@ impl Session {
             ws_ypixel: 0,
         };
         tcsetwinsize(&terminal, size).unwrap();
-        let child = Command::new(setsid)
+        let mut command = Command::new(setsid);
+        if desk.path(PC).exists() {
+            command.env(windows_pc::VARIABLE, desk.path(PC));
+        }
+        let child = command
             .arg("--ctty")
             .arg(env!("CARGO_BIN_EXE_keyhaven"))
             .args(arguments)
@@ -262,6 +271,39 @@ fn several_copies_in_one_go() {
     assert!(screen.contains("Keep "), "{screen}");
     assert_eq!(desk.saved("keys").len(), 2);
     assert_eq!(desk.saved("home").len(), 1);
+}
+
+#[test]
+fn all_drives_of_a_windows_pc_in_one_go() {
+    let Some(desk) = Desk::or_skip("cs-aes-xts-128") else {
+        return;
+    };
+    let scene = serde_json::to_vec(&windows_pc::scene()).unwrap();
+    fs::write(desk.path(PC), scene).unwrap();
+    let Some(mut session) = Session::start(&desk, &["backup"]) else {
+        return;
+    };
+    let keys = desk.path("keys");
+    session
+        .expect("H: has no recovery key. Add one, and save it? [y/N]")
+        .enter("y");
+    session
+        .expect("The recovery keys of C:, D:, F:, G:, H: are found.")
+        .expect(PLACES)
+        .expect("8  Have Windows save it to your work or school account, too")
+        .enter("2 7");
+    session
+        .expect("Folder for the text file")
+        .enter(keys.to_str().unwrap());
+    session
+        .expect("C: (the drive of Windows)")
+        .expect("handed to Windows, not proven")
+        .expect("Every copy was read back")
+        .expect("Keep the copies away")
+        .expect("NOT SAVED: E: is locked");
+    session.exits(1);
+    assert_eq!(desk.saved("keys").len(), 5);
+    assert!(desk.saved("home").is_empty());
 }
 
 #[test]

@@ -103,6 +103,12 @@ impl Backup {
         } else {
             let places = self.places.parse()?;
             places.iter().try_for_each(check)?;
+            if self.save_startup_key && !places.iter().any(|place| matches!(place, Place::Usb(_))) {
+                return Err(CliError::could_not(
+                    "startup keys are saved to `usb` places only, and none was given",
+                )
+                .hint("add `--to usb`, or leave out `--save-startup-key`"));
+            }
             places
         };
         let mut answers = Vec::new();
@@ -226,7 +232,10 @@ impl Backup {
         };
         if self.save_startup_key {
             for place in places {
-                if let Place::Usb(mount) = place {
+                // Where the stick is none, that was said already.
+                if let Place::Usb(mount) = place
+                    && deposited.failures.is_empty()
+                {
                     save_startup_keys(&live, mount.as_deref(), &mut deposited, context)?;
                 }
             }
