@@ -13,6 +13,9 @@ pub(super) const VERB: Verb = Verb::of::<Completions>();
 /// Print the completion script of a shell
 ///
 /// For bash: `keyhaven completions bash > ~/.local/share/bash-completion/completions/keyhaven`
+///
+/// For PowerShell, in the file that `$PROFILE` names: `keyhaven completions powershell | Out-String | Invoke-Expression`.
+/// The command prompt of Windows (cmd) completes the names of files only.
 #[derive(Parser)]
 #[command(name = "completions")]
 struct Completions {

@@ -42,7 +42,7 @@ struct Check {
     problems: fn(&Context) -> Result<Vec<String>, CliError>,
 }
 
-/// All that the task looks at.
+/// All that the task looks at, one line each.
 const CHECKS: &[Check] = &[Check {
     what: "recovery keys",
     problems: status::what_is_not_safe,
