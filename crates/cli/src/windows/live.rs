@@ -1,6 +1,8 @@
 //! A drive that Windows knows: what it tells, and what lies on the medium.
 
 use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
 
 use keyhaven_backup::drive::Drive;
 use keyhaven_backup::receipt::ProvenBy;
@@ -10,6 +12,10 @@ use keyhaven_windows::{EncryptableVolume, Error, RecordsError, recovery_records}
 use super::{AskedDrive, Computer, Told, raw, refusal};
 use crate::context::Context;
 use crate::error::CliError;
+
+/// How often a changed drive is read until the medium shows the change, and how long after one another.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// A drive that Windows knows.
 #[derive(Debug)]
@@ -44,10 +50,14 @@ impl<'p> Live<'p> {
         context: &Context,
     ) -> Result<Self, CliError> {
         let live = Self::quietly(volume, computer).map_err(|error| refusal(&error))?;
-        for difference in &live.differences {
+        live.warn(context);
+        Ok(live)
+    }
+
+    fn warn(&self, context: &Context) {
+        for difference in &self.differences {
             context.ui.warn(difference);
         }
-        Ok(live)
     }
 
     /// Does the same, and says nothing.
@@ -78,7 +88,18 @@ impl<'p> Live<'p> {
     /// # Errors
     /// As [`of`](Self::of).
     pub(crate) fn again(self, computer: &Computer, context: &Context) -> Result<Self, CliError> {
-        Self::of(self.volume, computer, context)
+        let mut live = self;
+        for _ in 0..TRIES {
+            live = Self::quietly(live.volume, computer).map_err(|error| refusal(&error))?;
+            if live.differences.is_empty() {
+                return Ok(live);
+            }
+            // What Windows has changed may still be on its way to the medium.
+            context.interrupt.check()?;
+            thread::sleep(BETWEEN_TRIES);
+        }
+        live.warn(context);
+        Ok(live)
     }
 
     /// Returns what a person calls it.
@@ -171,7 +192,7 @@ fn differences(told: &Told, beneath: &Volume) -> Vec<String> {
     let mut differences = Vec::new();
     if told.volume_id != Some(metadata.volume_id()) {
         differences.push(format!(
-            "{name}: Windows says that its volume ID is {}, and the medium says {}",
+            "Windows says that the volume ID of {name} is {}, and the medium says {}",
             told.volume_id
                 .map_or_else(|| "none".to_owned(), |id| id.to_string()),
             metadata.volume_id()
@@ -186,12 +207,12 @@ fn differences(told: &Told, beneath: &Volume) -> Vec<String> {
         .collect();
     for id in told_ids.difference(&there) {
         differences.push(format!(
-            "{name}: Windows lists the key protector {id}, which is not on the medium"
+            "Windows lists the key protector {id} of {name}, which is not on the medium"
         ));
     }
     for id in there.difference(&told_ids) {
         differences.push(format!(
-            "{name}: the key protector {id} is on the medium, and Windows does not list it"
+            "the key protector {id} is on the medium of {name}, and Windows does not list it"
         ));
     }
     differences

@@ -529,6 +529,24 @@ fn a_rotation_that_cannot_be_proven_leaves_both_keys() {
 }
 
 #[test]
+fn a_new_key_that_is_not_on_the_drive_lets_no_old_one_go() {
+    let mut scene = scene();
+    let Some(_real) = with_a_real_drive(&mut scene) else {
+        return;
+    };
+    let pc = Pc::new(&scene);
+    // The image beneath stays as it is, whatever Windows says that it has added.
+    let run = pc.run(&["rotate", "R:", "--yes", "--to", &pc.place()]).exits(2);
+    assert!(run.stderr.contains("which is not on the medium"), "{run:#?}");
+    assert!(run.stderr.contains("was not removed"), "{run:#?}");
+    assert_eq!(pc.recovery_ids("R").len(), 2);
+    let add = ["protector", "add", "R:", "--new-recovery-key", "--yes", "--to"];
+    let run = pc.run(&[&add[..], &[pc.place().as_str()]].concat()).exits(2);
+    assert!(run.stderr.contains("was not added"), "{run:#?}");
+    assert_eq!(pc.recovery_ids("R").len(), 2);
+}
+
+#[test]
 fn ways_to_unlock_are_added_and_removed() {
     let pc = Pc::new(&scene());
     let list = pc.run(&["protector", "list", "D:", "--json"]).exits(0).json();
